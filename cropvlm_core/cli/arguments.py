@@ -1,0 +1,59 @@
+"""Arguments that several commands share, each worded once."""
+
+import argparse
+
+_MOST_CROPS = 100
+
+
+def add_question(parser: argparse.ArgumentParser) -> None:
+    """Add IMAGE and QUESTION."""
+    parser.add_argument("image", metavar="IMAGE", help="path of a PNG, JPEG, WEBP, GIF, BMP, TIFF")
+    parser.add_argument("question", metavar="QUESTION", help="what you want to know about it")
+
+
+def add_cropper(parser: argparse.ArgumentParser) -> None:
+    """Add --cropper and --max-crops."""
+    parser.add_argument(
+        "--cropper",
+        metavar="SPEC",
+        default="embedded",
+        help="who picks the crop: embedded[:FILE.onnx] | whole | centre | random[:SEED] | "
+        "openai:MODEL[@URL] (default: embedded)",
+    )
+    add_max_crops(parser)
+
+
+def add_max_crops(parser: argparse.ArgumentParser) -> None:
+    """Add --max-crops."""
+    parser.add_argument(
+        "--max-crops", metavar="N", type=_crops, default=1, help="at most N crops (default: 1)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add --limit."""
+    parser.add_argument(
+        "--limit", metavar="N", type=_positive, help="only the first N questions of each set"
+    )
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
+    return number
+
+
+def _crops(text: str) -> int:
+    number = _positive(text)
+    if number > _MOST_CROPS:
+        raise argparse.ArgumentTypeError(f"expected at most {_MOST_CROPS} crops, got {text!r}")
+    return number

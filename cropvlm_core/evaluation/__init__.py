@@ -1,0 +1,1 @@
+"""Evaluation: how well a cropper points, measured on question sets, always beside controls."""

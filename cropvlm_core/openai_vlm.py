@@ -1,0 +1,274 @@
+"""OpenAIVLM: any server that speaks OpenAI's Chat Completions, hosted or on this machine.
+
+The requests go out through the ``openai`` client (extra ``api``), imported when the first one is
+made. Retrying is done here and not in the client, under one deadline that counts everything:
+connecting, headers, body, waiting between attempts.
+"""
+
+import asyncio
+import base64
+import dataclasses
+import json
+import os
+import random
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+
+from cropvlm_core.errors import CropVLMError, DeadlineError, MissingExtraError, ModelError, shorten
+from cropvlm_core.images import encode_jpeg, to_data_uri
+from cropvlm_core.vlm import Conversation
+
+if TYPE_CHECKING:
+    from openai import APIStatusError, AsyncOpenAI
+
+_FIRST_PAUSE = 0.5  # seconds before the second attempt, doubled for each further one
+_LOSSLESS = 1_000_000  # pixels up to which a picture goes as PNG; a larger one goes as JPEG
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenAIVLM:
+    """A model behind a server that speaks OpenAI's Chat Completions.
+
+    Attributes:
+        model: the model's name, as the server knows it.
+        base_url: the server, such as ``http://127.0.0.1:8000/v1``; None: the environment variable
+            ``OPENAI_BASE_URL``, and without it OpenAI's own.
+        api_key: the key; None: the environment variable ``OPENAI_API_KEY``. A server given by
+            ``base_url`` may need none.
+        max_tokens: the most tokens of one reply.
+        temperature: 0 for the likeliest reply; None leaves it to the server.
+        timeout: seconds one conversation may take in all, over all attempts.
+        max_attempts: how often one conversation is sent at most: again after 408, 429, 5xx and
+            broken connections, as soon as the server's ``Retry-After`` allows.
+        max_parallel: how many conversations are under way at once.
+    """
+
+    model: str
+    base_url: str | None = None
+    _: dataclasses.KW_ONLY
+    api_key: str | None = dataclasses.field(default=None, repr=False)
+    max_tokens: int = 512
+    temperature: float | None = 0.0
+    timeout: float = 60.0
+    max_attempts: int = 3
+    max_parallel: int = 4
+
+    def __post_init__(self) -> None:
+        """Check the numbers, and that the client is there.
+
+        Raises:
+            MissingExtraError: the package ``openai`` is not installed.
+            ValueError: a limit is not positive.
+        """
+        if find_spec("openai") is None:
+            raise MissingExtraError("a model behind an OpenAI-compatible server", "api")
+        for name in ("max_tokens", "timeout", "max_attempts", "max_parallel"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise ValueError(f"expected {name} above 0, got {value!r}")
+
+    def reply(self, conversations: Sequence[Conversation]) -> list[str]:
+        """Answer each conversation; see :meth:`areply`. Works inside a running event loop too."""
+        return _in_thread(self.areply(conversations))
+
+    async def areply(self, conversations: Sequence[Conversation]) -> list[str]:
+        """Answer each conversation, `max_parallel` at a time; the first failure ends them all.
+
+        Raises:
+            DeadlineError: a conversation was not answered within `timeout` seconds.
+            ModelError: the server refused, failed, or sent something that is no answer.
+        """
+        gate = asyncio.Semaphore(self.max_parallel)
+
+        async def one(conversation: Conversation) -> str:
+            async with gate:
+                return await self._within_deadline(client, conversation)
+
+        # In a thread, as the first import of the client takes a second.
+        async with await asyncio.to_thread(self._client) as client:
+            tasks = [asyncio.ensure_future(one(conversation)) for conversation in conversations]
+            try:
+                return list(await asyncio.gather(*tasks))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _client(self) -> "AsyncOpenAI":
+        import openai
+
+        own_server = self.base_url or os.environ.get("OPENAI_BASE_URL")
+        key = self.api_key or os.environ.get("OPENAI_API_KEY") or ("none" if own_server else None)
+        if key is None:
+            raise ModelError(
+                "expected a key in the environment variable OPENAI_API_KEY, or a server of your "
+                f"own (openai:{self.model}@URL, or OPENAI_BASE_URL), got neither"
+            )
+        try:
+            # The client's own timeout only bounds single reads, and its retries know no deadline.
+            return openai.AsyncOpenAI(
+                api_key=key, base_url=self.base_url, max_retries=0, timeout=self.timeout
+            )
+        except openai.OpenAIError as error:
+            raise ModelError(self._without_key(f"the openai client refused: {error}")) from None
+
+    async def _within_deadline(self, client: "AsyncOpenAI", conversation: Conversation) -> str:
+        try:
+            async with asyncio.timeout(self.timeout):
+                body = await asyncio.to_thread(self._body, conversation)
+                return await self._attempts(client, body)
+        except CropVLMError:
+            raise
+        except TimeoutError as error:
+            raise DeadlineError(
+                f"expected an answer from {shorten(self.model)} within {self.timeout:g} s, got none"
+            ) from error
+
+    async def _attempts(self, client: "AsyncOpenAI", body: dict[str, Any]) -> str:
+        import openai
+
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                completion = await client.chat.completions.create(**body)
+            except openai.APIStatusError as error:
+                if self._can_do_without(error, body):
+                    attempt -= 1
+                    continue
+                if attempt >= self.max_attempts or not _is_worth_repeating(error.status_code):
+                    raise self._refusal(error) from error
+                pause = _retry_after(error.response.headers)
+            except openai.APITimeoutError as error:
+                raise TimeoutError from error
+            except openai.APIConnectionError as error:
+                if attempt >= self.max_attempts:
+                    cause = type(error.__cause__ or error).__name__
+                    raise ModelError(
+                        f"expected an answer from {shorten(self.model)}, got a broken connection "
+                        f"({cause}) at each of {attempt} attempts"
+                    ) from error
+                pause = None
+            except json.JSONDecodeError as error:
+                raise ModelError(
+                    f"expected JSON from {shorten(self.model)}, got {shorten(error.doc)}"
+                ) from error
+            else:
+                return _text_of(completion)
+            await self._pause(pause, attempt)
+
+    async def _pause(self, asked: float | None, attempt: int) -> None:
+        """Wait as the server asked, or a little longer each time."""
+        if asked is not None and asked >= self.timeout:
+            raise DeadlineError(
+                f"expected an answer from {shorten(self.model)} within {self.timeout:g} s, "
+                f"got a request to come back in {asked:g} s"
+            )
+        own = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
+        await asyncio.sleep(own if asked is None else asked)
+
+    def _body(self, conversation: Conversation) -> dict[str, Any]:
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": [_part(p) for p in conversation.parts]}],
+            "max_tokens": self.max_tokens,
+        }
+        return body if self.temperature is None else body | {"temperature": self.temperature}
+
+    @staticmethod
+    def _can_do_without(error: "APIStatusError", body: dict[str, Any]) -> bool:
+        """Say the same in newer words where a reasoning model refuses the older ones."""
+        if error.status_code != 400 or error.param not in body:
+            return False
+        if error.param == "temperature":
+            del body["temperature"]
+            return True
+        if error.param == "max_tokens" and "max_completion_tokens" in error.message:
+            body["max_completion_tokens"] = body.pop("max_tokens")
+            return True
+        return False
+
+    def _refusal(self, error: "APIStatusError") -> ModelError:
+        what = error.body.get("message") if isinstance(error.body, dict) else None
+        said = self._without_key(str(what or error.message))
+        return ModelError(
+            f"expected an answer from {shorten(self.model)}, got HTTP {error.status_code}: "
+            f"{shorten(said, 200)}"
+        )
+
+    def _without_key(self, text: str) -> str:
+        key = self.api_key or os.environ.get("OPENAI_API_KEY")
+        return text.replace(key, "[key]") if key else text
+
+
+def _part(part: str | Image.Image) -> dict[str, Any]:
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "image_url", "image_url": {"url": _data_uri(part)}}
+
+
+def _data_uri(image: Image.Image) -> str:
+    if image.width * image.height <= _LOSSLESS:
+        return to_data_uri(image)
+    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(image)).decode('ascii')}"
+
+
+def _is_worth_repeating(status: int) -> bool:
+    return status in (408, 429) or status >= 500
+
+
+def _retry_after(headers: Any) -> float | None:
+    """Seconds of the header Retry-After, which holds seconds or a date; None without one."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        when = parsedate_to_datetime(value)
+        return max(0.0, (when - datetime.now(when.tzinfo)).total_seconds())
+    except ValueError:
+        return None
+
+
+def _text_of(completion: Any) -> str:
+    """The text of the first choice; the client does not check what the server sent."""
+    choices = getattr(completion, "choices", None)
+    if not isinstance(choices, list) or not choices:
+        raise ModelError(f"expected a chat completion with choices, got {shorten(completion)}")
+    message = getattr(choices[0], "message", None)
+    content = getattr(message, "content", None)
+    if not isinstance(content, str) or not content.strip():
+        reason = getattr(choices[0], "finish_reason", None)
+        hint = "; raise max_tokens" if reason == "length" else ""
+        raise ModelError(
+            f"expected a reply with text, got {shorten(content)} (finish reason {reason!r}{hint})"
+        )
+    return content
+
+
+def _in_thread(work: Coroutine[Any, Any, list[str]]) -> list[str]:
+    """Run `work` in an event loop of its own, in a thread: this works inside a running loop too.
+
+    The outcome is handed over before the loop is taken down, so that a look-up of a name that
+    nobody answers, which no loop can break off, does not hold the caller.
+    """
+    outcome: Future[list[str]] = Future()
+
+    async def tell() -> None:
+        try:
+            outcome.set_result(await work)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            outcome.set_exception(error)
+
+    threading.Thread(target=lambda: asyncio.run(tell()), name="cropvlm-openai", daemon=True).start()
+    return outcome.result()

@@ -1,0 +1,80 @@
+"""What the README shows can be done as it stands there."""
+
+import argparse
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cropvlm_core.cli import build_parser, main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the examples in it, to run commands in."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_first_command_zooms(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = blocks("bash")[0].splitlines()
+    *install, zoom = line.split(" && ")
+    assert install == ["python3 -m venv .venv", ". .venv/bin/activate", "pip install ."]
+    program, *words = shlex.split(zoom)
+    assert program == "cropvlm"
+    assert main(words) == 0
+    assert "of the page" in capsys.readouterr().out
+    assert (checkout / "overlay.png").stat().st_size > 1000
+
+
+def test_the_second_command_is_what_the_continuous_integration_runs() -> None:
+    assert blocks("bash")[1].strip() == "bash scripts/check.sh"
+    assert "bash scripts/check.sh" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.usefixtures("checkout")
+def test_the_quickstart_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(blocks("python")[0], {})  # noqa: S102 - our own README
+    assert re.fullmatch(r"\(\d+, \d+, \d+, \d+\) None\n", capsys.readouterr().out)
+
+
+def all_commands(parser: argparse.ArgumentParser, words: str) -> dict[str, set[str]]:
+    """Every command in full, such as "cropvlm train pages", with its own options."""
+    known: dict[str, set[str]] = {}
+    options: set[str] = set()
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                known |= all_commands(inner, f"{words} {name}")
+        options |= set(action.option_strings)
+    return known or {words: options - {"-h", "--help", "--output"}}  # --output is -o
+
+
+def test_the_synopsis_names_every_option() -> None:
+    found = re.search(r"^```\n(cropvlm zoom .*?)^```", README, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    shown = {
+        " ".join(re.findall(r"^cropvlm [a-z]+(?: [a-z]+)?(?=\s)", line)): set(
+            re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line)
+        )
+        for line in found[1].splitlines()
+    }
+    assert shown == all_commands(build_parser(), "cropvlm")
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+)
+def test_links_inside_the_project_lead_somewhere(document: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
+    assert [link for link in links if not (ROOT / link).exists()] == []
