@@ -1,0 +1,61 @@
+"""The page factory: rendered pages of many kinds, with questions whose answers' places are known."""
+
+from __future__ import annotations
+
+import random
+from typing import Protocol
+
+from cropvlm_core.training.pages.degrade import degrade, window
+from cropvlm_core.training.pages.forms import form
+from cropvlm_core.training.pages.invoices import invoice, order, statement
+from cropvlm_core.training.pages.labels import label
+from cropvlm_core.training.pages.letters import letter
+from cropvlm_core.training.pages.prose import lines
+from cropvlm_core.training.pages.receipts import receipt
+from cropvlm_core.training.pages.sheet import Page
+from cropvlm_core.training.pages.signs import sign
+from cropvlm_core.training.pages.tables import table
+
+
+class Drawer(Protocol):
+    """Draws one clean page of its kind; ``held_out`` asks with wordings kept out of training."""
+
+    def __call__(self, rng: random.Random, *, held_out: bool = False) -> Page:
+        """The page, the same for the same state of ``rng``."""
+
+
+KINDS: dict[str, tuple[Drawer, float]] = {
+    "receipt": (receipt, 0.64),
+    "invoice": (invoice, 0.06),
+    "order": (order, 0.06),
+    "statement": (statement, 0.04),
+    "form": (form, 0.07),
+    "letter": (letter, 0.04),
+    "table": (table, 0.03),
+    "label": (label, 0.03),
+    "sign": (sign, 0.01),
+    "lines": (lines, 0.02),
+}
+"""Every kind of page: how it is drawn, and its share of the training pages."""
+
+
+def render_page(seed: int, kind: str | None = None, *, held_out: bool = False) -> Page:
+    """One damaged page, the same for the same seed on a machine with the same fonts.
+
+    Kinds other than receipts are cut to a random window most of the time, so that their small print
+    is larger in the network's input.
+
+    Args:
+        seed: any integer.
+        kind: a key of ``KINDS``; None draws one by the shares.
+        held_out: ask with wordings that are kept out of training.
+    """
+    rng = random.Random(seed)
+    if kind is None:
+        names = list(KINDS)
+        kind = rng.choices(names, [KINDS[name][1] for name in names])[0]
+    page = KINDS[kind][0](rng, held_out=held_out)
+    if kind not in ("receipt", "lines") and rng.random() < 0.8:
+        width, height = page.image.size
+        page = window(page, rng, width * height * rng.uniform(0.2, 0.9))
+    return degrade(page, rng)
