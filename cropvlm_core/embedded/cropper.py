@@ -1,0 +1,200 @@
+"""EmbeddedCropper: prepared pages and hashed questions in, proposals out, through ONNX Runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cropvlm_core.cropper import Cropper, Proposal, ZoomRules
+from cropvlm_core.embedded.decoding import decode_proposal
+from cropvlm_core.embedded.page_input import PageInput, prepare_page
+from cropvlm_core.embedded.question_input import question_input
+from cropvlm_core.errors import CropVLMError, WeightsError, shorten
+from cropvlm_core.questions import VisualQuestion
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+FORMAT = "cropvlm-embedded-1"
+"""What the metadata key ``format`` of a weight file must say."""
+
+WEIGHTS = "policy.onnx"
+MAX_WEIGHTS = 64 * 1024 * 1024
+"""The largest weight file that is read, bytes."""
+
+PAGES_A_RUN = 8
+QUESTIONS_A_RUN = 32
+"""The most pages, and page-question pairs, that go through the network at once."""
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """What a weight file says about itself.
+
+    Attributes:
+        budget: input pixels of a prepared page.
+        quantile: quantile of the side distances that is taken.
+        rules: how its boxes become crops.
+    """
+
+    budget: int
+    quantile: float
+    rules: ZoomRules
+
+    def to_metadata(self) -> dict[str, str]:
+        """The ONNX metadata that :meth:`from_metadata` reads."""
+        return {
+            "format": FORMAT,
+            "settings": json.dumps(
+                {"budget": self.budget, "quantile": self.quantile, "rules": self.rules.to_dict()}
+            ),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> PolicySettings:
+        """Read ONNX metadata.
+
+        Raises:
+            WeightsError: the file is of another format, or its settings cannot be.
+        """
+        if metadata.get("format") != FORMAT:
+            raise WeightsError(
+                f"expected weights of format {FORMAT}, got {shorten(metadata.get('format'))}"
+            )
+        try:
+            values: dict[str, Any] = json.loads(metadata["settings"])
+            budget, quantile = int(values["budget"]), float(values["quantile"])
+            rules = ZoomRules.from_dict(values["rules"])
+        except (KeyError, TypeError, ValueError, CropVLMError) as error:
+            raise WeightsError(f"expected settings in the weight file, got {error!r}") from error
+        if not (16_384 <= budget <= 4_194_304 and 0 < quantile < 1):
+            raise WeightsError(f"expected a budget and a quantile in range, got {shorten(values)}")
+        return cls(budget, quantile, rules)
+
+
+class EmbeddedCropper(Cropper):
+    """The default cropper: offline, without torch, a few tens of milliseconds a page.
+
+    Safe to share between threads. The weights are read at construction. ``about`` is what the
+    weight file says of itself: format, settings, how it was trained.
+
+    Args:
+        path: a weight file of this project's format; None is the one in the wheel.
+        threads: ONNX Runtime's threads for one run; None lets it choose.
+
+    Raises:
+        WeightsError: the file is missing, too large, damaged, or of another format.
+    """
+
+    def __init__(self, path: str | Path | None = None, *, threads: int | None = None) -> None:
+        """Load the weights."""
+        self.name = "embedded" if path is None else f"embedded:{Path(path).name}"
+        self._session = _open_session(_read_weights(path), threads)
+        self.about = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.settings = PolicySettings.from_metadata(self.about)
+        self.rules = self.settings.rules
+        inputs = {value.name for value in self._session.get_inputs()}
+        if inputs != {"pixels", "grams"}:
+            raise WeightsError(f"expected inputs pixels and grams, got {shorten(sorted(inputs))}")
+
+    def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
+        """Propose boxes; questions about one image share its pass through the page encoder."""
+        pages: dict[int, PageInput] = {}
+        sizes: dict[int, tuple[int, int]] = {}
+        asked: dict[int, list[int]] = {}
+        held = [question.open() for question in questions]  # keeps the ids below unique
+        for index, image in enumerate(held):
+            if id(image) not in pages:
+                pages[id(image)] = prepare_page(image, self.settings.budget)
+                sizes[id(image)] = image.size
+            asked.setdefault(id(image), []).append(index)
+        proposals: dict[int, Proposal] = {}
+        for group in _runs(pages, asked):
+            self._run(group, pages, sizes, questions, proposals)
+        return [proposals[index] for index in range(len(questions))]
+
+    def _run(
+        self,
+        group: list[tuple[int, list[int]]],
+        pages: dict[int, PageInput],
+        sizes: dict[int, tuple[int, int]],
+        questions: Sequence[VisualQuestion],
+        proposals: dict[int, Proposal],
+    ) -> None:
+        most = max(len(indexes) for _, indexes in group)
+        empty = question_input("")
+        pixels = np.stack([pages[key].pixels[None] for key, _ in group])
+        grams = np.stack(
+            [
+                np.stack([question_input(questions[i].question) for i in indexes]
+                         + [empty] * (most - len(indexes)))
+                for _, indexes in group
+            ]
+        )  # fmt: skip
+        outputs: list[NDArray[Any]] = self._session.run(
+            ["cells", "peaks", "sides"], {"pixels": pixels, "grams": grams}
+        )
+        cells, peaks, sides = outputs
+        for page, (key, indexes) in enumerate(group):
+            for place, index in enumerate(indexes):
+                proposals[index] = decode_proposal(
+                    pages[key], sizes[key], cells[page, place], peaks[page, place],
+                    sides[page, place], self.settings.quantile,
+                )  # fmt: skip
+
+
+def _runs(
+    pages: dict[int, PageInput], asked: dict[int, list[int]]
+) -> list[list[tuple[int, list[int]]]]:
+    """Pages of one input shape together, at most ``PAGES_A_RUN``, and bounded in questions."""
+    pieces = [
+        (key, indexes[start : start + QUESTIONS_A_RUN])
+        for key, indexes in asked.items()
+        for start in range(0, len(indexes), QUESTIONS_A_RUN)
+    ]
+    runs: list[list[tuple[int, list[int]]]] = []
+    open_runs: dict[tuple[int, int], list[tuple[int, list[int]]]] = {}
+    for key, indexes in pieces:
+        shape = pages[key].shape
+        run = open_runs.get(shape)
+        most = max(len(indexes), *(len(other) for _, other in run)) if run else 0
+        if run is None or len(run) == PAGES_A_RUN or most * (len(run) + 1) > QUESTIONS_A_RUN:
+            run = open_runs[shape] = []
+            runs.append(run)
+        run.append((key, indexes))
+    return runs
+
+
+def _open_session(weights: bytes, threads: int | None) -> onnxruntime.InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        # From bytes, so that a file cannot pull in others ("external data") from beside it.
+        return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions have no common base class
+        raise WeightsError(f"expected an ONNX model, got {shorten(str(error))}") from error
+
+
+def _read_weights(path: str | Path | None) -> bytes:
+    file = Path(__file__).with_name(WEIGHTS) if path is None else Path(path)
+    try:
+        size = file.stat().st_size
+        if not file.is_file() or size > MAX_WEIGHTS:
+            raise WeightsError(
+                f"expected a weight file of at most {MAX_WEIGHTS} bytes, got {shorten(str(path))}"
+            )
+        return file.read_bytes()
+    except OSError as error:
+        raise WeightsError(
+            f"expected a weight file, got {shorten(str(path))}: {error.strerror}"
+        ) from error

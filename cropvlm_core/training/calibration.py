@@ -1,0 +1,107 @@
+"""How wide to crop: a weight file's settings, chosen on rendered pages it was not trained on."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from cropvlm_core.cropper import Proposal, ZoomRules
+from cropvlm_core.embedded.cropper import EmbeddedCropper, PolicySettings
+from cropvlm_core.errors import DataError
+from cropvlm_core.questions import AnsweredQuestion
+from cropvlm_core.training.export import export_policy
+from cropvlm_core.training.questions import validation_questions
+from cropvlm_core.training.supervised import load_checkpoint, trained_network
+from cropvlm_core.zoom import grown
+
+QUANTILES = (0.5, 0.6, 0.7, 0.8, 0.9)
+GROWTHS = ((1.2, 1.5), (1.3, 1.8), (1.4, 2.0), (1.6, 2.5), (2.0, 3.0))
+FLOORS = ((0.15, 0.03), (0.2, 0.04), (0.3, 0.06), (0.4, 0.08), (0.4, 0.1), (0.5, 0.1), (0.6, 0.12))
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """One way to crop and what it came to on the validation pages (shares, 0..1)."""
+
+    quantile: float
+    rules: ZoomRules
+    hit_rate: float
+    mean_area: float
+
+
+def export_run(folder: Path, *, area: float, pages: int = 200) -> Setting:
+    """Export the checkpoint of a run as ``folder/policy.onnx``, with the settings that suit it.
+
+    Args:
+        folder: the run's folder, with ``checkpoint.pt``.
+        area: largest mean crop area, share of the page.
+        pages: how many validation pages the settings are chosen on.
+
+    Raises:
+        DataError: there is no checkpoint.
+        WeightsError: the exported file does not compute what the network computes.
+    """
+    state = load_checkpoint(folder / "checkpoint.pt")
+    if state is None:
+        raise DataError(f"expected a checkpoint in {folder.name}, found none")
+    network = trained_network(state)
+    file = folder / "policy.onnx"
+    settings = PolicySettings(state["plan"]["budget"], 0.5, ZoomRules())
+    about = {
+        "trained": json.dumps(
+            {name: state[name] for name in ("minutes", "step", "pages", "kinds", "plan")}
+        )
+    }
+    export_policy(network, file, settings, about)
+    best = choose_settings(file, settings, area=area, pages=pages)[0]
+    settings = PolicySettings(settings.budget, best.quantile, best.rules)
+    export_policy(network, file, settings, about)
+    return best
+
+
+def choose_settings(
+    weights: Path, settings: PolicySettings, *, area: float, pages: int = 200
+) -> list[Setting]:
+    """Measure every combination of quantile, growth and floor; best first.
+
+    Best is the highest hit rate among those whose crops show at most ``area`` of the page on
+    average (if none does: the smallest area).
+
+    Args:
+        weights: an exported weight file.
+        settings: its settings; the quantile and rules in them do not matter here.
+        area: largest mean area, share of the page.
+        pages: how many validation pages.
+    """
+    questions = list(validation_questions(pages))
+    cropper = EmbeddedCropper(weights)
+    measured = []
+    for quantile in QUANTILES:
+        cropper.settings = dataclasses.replace(settings, quantile=quantile)
+        proposals = cropper.propose_batch(questions)
+        for grow, floor in itertools.product(GROWTHS, FLOORS):
+            rules = ZoomRules(grow=grow, min_width=floor[0], min_height=floor[1])
+            measured.append(_measure(questions, proposals, quantile, rules))
+    fit = [one for one in measured if one.mean_area <= area]
+    rest = [one for one in measured if one.mean_area > area]
+    return sorted(fit, key=lambda one: (-one.hit_rate, one.mean_area)) + sorted(
+        rest, key=lambda one: one.mean_area
+    )
+
+
+def _measure(
+    questions: Sequence[AnsweredQuestion],
+    proposals: Sequence[Proposal],
+    quantile: float,
+    rules: ZoomRules,
+) -> Setting:
+    hits, area = 0, 0.0
+    for question, proposal in zip(questions, proposals, strict=True):
+        size = question.open().size
+        crops = [grown(proposal.boxes[0], size, rules)] if proposal.boxes else []
+        hits += bool(question.hit(crops))
+        area += crops[0].area if crops else 1.0
+    return Setting(quantile, rules, hits / len(questions), area / len(questions))

@@ -1,0 +1,264 @@
+"""The embedded policy's network: a page encoder, a question encoder, and a pointer between them.
+
+The policy is a categorical over the cells of a grid (8 x 16 input pixels each) times, at the chosen
+cell, four categoricals over sixteen log-spaced distances to the sides of the box. Its
+log-probabilities are exact, so supervised training and policy gradients are both well defined.
+
+The page encoder also carries two heads that exist only in training: which letters stand in each
+cell, and an embedding of the word in each cell that must match the embedding of the same word when
+it is typed (contrastive word spotting). They are what makes the pointer learn to read.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cropvlm_core.embedded.question_input import BUCKETS, WORDS
+from cropvlm_core.embedded.side_lengths import STEPS
+
+LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz.,:;/-#$%&()@*'+"
+BLANK, OTHER = 0, len(LETTERS) + 1
+LETTER_CLASSES = len(LETTERS) + 2
+SLOTS = 3
+"""Letters a cell can hold: one in each third of its width."""
+PEAKS = 4
+"""Candidate cells for which the exported network gives box sides."""
+
+
+@dataclass(frozen=True)
+class PolicySize:
+    """Channel counts of the network. The default has about 1.5 G multiply-adds for 295k pixels."""
+
+    stem: int = 32
+    middle: int = 64
+    grid: int = 128
+    context: int = 160
+    blocks: int = 4
+    word: int = 64
+    probes: int = 12
+    head: int = 32
+
+    def to_dict(self) -> dict[str, int]:
+        """Plain numbers for a checkpoint."""
+        return asdict(self)
+
+
+class ChannelNorm(nn.Module):
+    """Root-mean-square norm over the channels at each place (RMSNorm, Zhang & Sennrich 2019)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1, channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, C, H, W) in and out."""
+        return x * (self.gain * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4))
+
+
+class ConvBlock(nn.Module):
+    """Two dense 3x3 convolutions around a residual connection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, C, H, W) in and out."""
+        return x + self.second(functional.relu(self.first(self.norm(x))))
+
+
+class SlimBlock(nn.Module):
+    """A dense 3x3 convolution to half the channels and a 1x1 back, around a residual connection.
+
+    On CPUs dense convolutions run several times nearer to the machine's peak than depthwise ones.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(channels)
+        self.first = nn.Conv2d(channels, channels // 2, 3, padding=1)
+        self.second = nn.Conv2d(channels // 2, channels, 1)
+        nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, C, H, W) in and out."""
+        return x + self.second(functional.relu(self.first(self.norm(x))))
+
+
+class Surroundings(nn.Module):
+    """Adds to each place what is strongest in its row, in its column and on the whole page."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.row = nn.Conv2d(channels, channels, 1)
+        self.column = nn.Conv2d(channels, channels, 1)
+        self.page = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (N, C, H, W) in and out."""
+        row, column = x.amax(3, keepdim=True), x.amax(2, keepdim=True)
+        return x + self.row(row) + (self.column(column) + self.page(row.amax(2, keepdim=True)))
+
+
+class PageEncoder(nn.Module):
+    """Input pixels to grid features; 8 x 16 pixels become one cell."""
+
+    def __init__(self, size: PolicySize) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(16, size.stem, 3, padding=1)
+        self.halve = nn.Conv2d(size.stem, size.middle, 3, stride=2, padding=1)
+        self.read = ConvBlock(size.middle)
+        self.narrow = nn.Conv2d(size.middle, size.grid, 3, stride=(1, 2), padding=1)
+        self.local = nn.Sequential(*(SlimBlock(size.grid) for _ in range(size.blocks)))
+        self.coarse = nn.Conv2d(size.grid, size.context, 3, stride=2, padding=1)
+        self.context = nn.Sequential(
+            Surroundings(size.context),
+            SlimBlock(size.context),
+            Surroundings(size.context),
+            SlimBlock(size.context),
+        )
+        self.back = nn.Conv2d(size.context, size.grid, 1)
+        self.blend = SlimBlock(size.grid)
+        self.norm = ChannelNorm(size.grid)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels (P, 1, H, W) to local features and features with context (P, grid, H/8, W/16)."""
+        x = functional.pixel_unshuffle(pixels, 4)
+        x = functional.relu(self.stem(x))
+        x = self.read(functional.relu(self.halve(x)))
+        local = self.local(self.narrow(functional.relu(x)))
+        far = self.back(self.context(self.coarse(local)))
+        far = functional.interpolate(far, scale_factor=2.0, mode="nearest")
+        return local, self.norm(self.blend(local + far))
+
+
+class QuestionEncoder(nn.Module):
+    """Hashed letter groups to word vectors, a condition vector and probe vectors."""
+
+    def __init__(self, size: PolicySize) -> None:
+        super().__init__()
+        self.grams = nn.Embedding(BUCKETS, size.word, padding_idx=0)
+        nn.init.normal_(self.grams.weight, std=0.3)
+        self.spell = nn.Sequential(
+            nn.Linear(size.word, 2 * size.word), nn.ReLU(), nn.Linear(2 * size.word, size.word)
+        )
+        self.place = nn.Parameter(torch.randn(WORDS, 128) * 0.02)
+        self.enter = nn.Linear(size.word, 128)
+        layer = nn.TransformerEncoderLayer(
+            128, 4, 256, dropout=0.0, batch_first=True, norm_first=True
+        )
+        self.think = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.ask = nn.Linear(128, size.probes)
+        self.probe = nn.Linear(128, size.word)
+        self.summary = nn.Linear(128, 128)
+
+    def words(self, grams: Tensor) -> Tensor:
+        """Bucket numbers (..., GRAMS) to word vectors (..., word)."""
+        here = (grams > 0).unsqueeze(-1).to(self.grams.weight.dtype)
+        mean = (self.grams(grams) * here).sum(-2) / here.sum(-2).clamp(min=1)
+        return mean + self.spell(mean)
+
+    def forward(self, grams: Tensor) -> tuple[Tensor, Tensor]:
+        """Buckets (Q, WORDS, GRAMS) to condition (Q, 128) and probes (Q, probes, word)."""
+        empty = grams.amax(-1) == 0
+        raw = self.words(grams)
+        seen = self.think(
+            self.enter(raw) + self.place,
+            src_key_padding_mask=torch.zeros_like(raw[..., 0]).masked_fill(empty, -1e4),
+        )
+        asked = self.ask(seen).masked_fill(empty.unsqueeze(-1), -1e4)
+        share = asked.transpose(1, 2).softmax(-1)
+        probes = share @ (raw + self.probe(seen))
+        kept = (~empty).unsqueeze(-1).to(seen.dtype)
+        return self.summary((seen * kept).sum(1) / kept.sum(1).clamp(min=1)), probes
+
+
+class PolicyNetwork(nn.Module):
+    """The whole policy; see the module's text for what it outputs."""
+
+    def __init__(self, size: PolicySize | None = None) -> None:
+        super().__init__()
+        size = size or PolicySize()
+        self.size = size
+        self.page = PageEncoder(size)
+        self.question = QuestionEncoder(size)
+        self.embed = nn.Conv2d(size.grid, size.word, 1)
+        self.letters = nn.Conv2d(size.grid, SLOTS * LETTER_CLASSES, 1)
+        self.condition = nn.Linear(128, 2 * size.head)
+        self.shrink = nn.Conv2d(size.grid, size.head, 1)
+        self.join = nn.Conv2d(size.head + size.probes + 2, size.head, 3, padding=1)
+        self.around = Surroundings(size.head)
+        self.reason = ConvBlock(size.head)
+        self.around_again = Surroundings(size.head)
+        self.point = nn.Conv2d(size.head, 1, 3, padding=1)
+        self.sides = nn.Sequential(
+            nn.Linear(2 * size.head + size.grid + 128, 192), nn.ReLU(), nn.Linear(192, 4 * STEPS)
+        )
+        self.sharpness = nn.Parameter(torch.tensor(math.log(12.0)))
+
+    def cells(self, features: Tensor) -> Tensor:
+        """Unit word-space vectors of the cells (P, word, rows, columns)."""
+        return functional.normalize(self.embed(features), dim=1, eps=1e-4)
+
+    def forward(self, pixels: Tensor, grams: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The policy as exported: where to look, and how far the box reaches from there.
+
+        Args:
+            pixels: (P, 1, H, W) prepared pages.
+            grams: (P, K, WORDS, GRAMS) int64 buckets of K questions a page.
+
+        Returns:
+            ``cells``, log-probabilities (P, K, rows, columns); ``peaks``, the flat numbers of the
+            likeliest cells (P, K, PEAKS) that no near cell beats, best first; ``sides``, the
+            probabilities (P, K, PEAKS, 4, STEPS) of the distances from each peak to left, top,
+            right and bottom.
+        """
+        _, features = self.page(pixels)
+        logits, state = self.locate(features, grams)
+        cells = logits.flatten(2).log_softmax(-1)
+        summits = functional.max_pool2d(logits, (5, 5), stride=1, padding=2).flatten(2)
+        beaten = (logits.flatten(2) < summits).to(cells.dtype)
+        peaks = (cells - 1e4 * beaten).topk(PEAKS, dim=-1).indices
+        sides = torch.stack(
+            [self.side_logits(state, peaks[..., n]).softmax(-1) for n in range(PEAKS)], 2
+        )
+        return cells.view_as(logits), peaks, sides
+
+    def locate(self, features: Tensor, grams: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Cell logits (P, K, rows, columns) and the state from which box sides are read."""
+        pages, count = grams.shape[:2]
+        condition, probes = self.question(grams.flatten(0, 1))
+        cells = self.cells(features)
+        rows, columns = cells.shape[2:]
+        probes = functional.normalize(probes, dim=-1, eps=1e-4).view(pages, -1, probes.shape[-1])
+        similar = (probes @ cells.flatten(2)).view(pages * count, -1, rows, columns)
+        scale, shift = self.condition(condition).view(pages, count, -1, 1, 1).chunk(2, 2)
+        slim = (self.shrink(features).unsqueeze(1) * (1 + scale) + shift).flatten(0, 1)
+        down = torch.linspace(-1, 1, rows, device=cells.device).view(1, 1, rows, 1)
+        across = torch.linspace(-1, 1, columns, device=cells.device).view(1, 1, 1, columns)
+        where = [place.expand(slim.shape[0], 1, rows, columns) for place in (down, across)]
+        x = functional.relu(self.join(torch.cat([slim, similar * 3, *where], 1)))
+        x = self.around_again(self.reason(self.around(x)))
+        logits = self.point(functional.relu(x)).view(pages, count, rows, columns)
+        return logits, (slim, x, features, condition)
+
+    def side_logits(self, state: tuple[Tensor, ...], cell: Tensor) -> Tensor:
+        """Logits (P, K, 4, STEPS) of the distances from cells (P, K) to the box's sides."""
+        slim, x, features, condition = state
+        pages, count = cell.shape
+        own = cell.reshape(-1, 1, 1)
+        found = [
+            plane.flatten(2).gather(2, own.expand(-1, plane.shape[1], 1)).squeeze(2)
+            for plane in (slim, x)
+        ]
+        shared = cell.unsqueeze(1).expand(-1, features.shape[1], -1)
+        found.append(features.flatten(2).gather(2, shared).transpose(1, 2).flatten(0, 1))
+        return self.sides(torch.cat([*found, condition], 1)).view(pages, count, 4, STEPS)

@@ -1,0 +1,241 @@
+"""Supervised training of the embedded policy on rendered pages.
+
+Every process draws its own pages, computes its own gradient, and the gradients are averaged, so two
+cores train twice as fast as one. The schedule is measured in minutes of training, kept in the
+checkpoint: a run that is stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.multiprocessing.spawn import spawn
+
+from cropvlm_core.training.losses import lesson_losses, stack
+from cropvlm_core.training.network import PolicyNetwork, PolicySize
+from cropvlm_core.training.pages import KINDS, render_page
+from cropvlm_core.training.pages.degrade import window
+from cropvlm_core.training.questions import VALIDATION_SEED
+from cropvlm_core.training.supervision import Lesson, lesson
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a supervised run goes.
+
+    Attributes:
+        minutes: length of the whole schedule, wall clock.
+        reading_minutes: the first part, on crammed lines only: letters and words, no questions.
+        processes: number of training processes, one thread each.
+        budget: input pixels of the network.
+        pages: pages a step and process.
+        rate: peak learning rate (AdamW), reached after 2 % of the schedule, cosine to 2 %.
+        seed: source of all chance.
+        size: channel counts of the network.
+    """
+
+    minutes: float = 90.0
+    reading_minutes: float = 8.0
+    processes: int = 2
+    budget: int = 262_144
+    pages: int = 2
+    rate: float = 2e-3
+    seed: int = 1
+    size: PolicySize = field(default_factory=PolicySize)
+
+
+def train_supervised(plan: TrainingPlan, folder: Path) -> None:
+    """Train, or go on training, the policy whose checkpoint stands in ``folder/checkpoint.pt``.
+
+    Args:
+        plan: the schedule; on resuming, ``minutes`` may be larger than before.
+        folder: gets ``checkpoint.pt`` (replaced atomically every two minutes) and ``log.txt``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    meeting = folder / f"meeting-{os.getpid()}"
+    # Ended from outside, the parent must take its children along: they die with a clean exit only.
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        spawn(  # type: ignore[no-untyped-call]
+            _run, (plan, folder, meeting), nprocs=plan.processes, daemon=True
+        )
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        meeting.unlink(missing_ok=True)
+
+
+def lessons(plan: TrainingPlan, rng: random.Random, *, reading: bool) -> Iterator[list[Lesson]]:
+    """Endless batches of ``plan.pages`` lessons of one input shape each."""
+    waiting: dict[tuple[int, ...], list[Lesson]] = {}
+    for one in _windows(plan, rng) if reading else _pages(plan, rng):
+        pool = waiting.setdefault(tuple(one.pixels.shape), [])
+        pool.append(one)
+        if len(pool) == plan.pages * (2 if reading else 1):
+            yield waiting.pop(tuple(one.pixels.shape))
+
+
+def _pages(plan: TrainingPlan, rng: random.Random) -> Iterator[Lesson]:
+    while True:
+        seed = rng.randrange(VALIDATION_SEED)
+        page = render_page(seed)
+        if page.asked:
+            yield lesson(page, random.Random(seed), plan.budget)
+
+
+def _windows(plan: TrainingPlan, rng: random.Random) -> Iterator[Lesson]:
+    """Pieces of pages crammed with words, a third of the size of a page."""
+    budget = plan.budget // 3
+    while True:
+        seed = rng.randrange(VALIDATION_SEED)
+        chance = random.Random(seed)
+        page = render_page(seed, "lines")
+        for _ in range(3):
+            piece = window(page, chance, budget * chance.uniform(0.6, 2.2))
+            yield lesson(piece, chance, budget)
+
+
+def _run(rank: int, plan: TrainingPlan, folder: Path, meeting: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=meeting.absolute().as_uri(), rank=rank, world_size=plan.processes
+    )
+    try:
+        _train(rank, plan, folder)
+    finally:
+        distributed.destroy_process_group()
+
+
+def _train(rank: int, plan: TrainingPlan, folder: Path) -> None:
+    torch.manual_seed(plan.seed)
+    network = PolicyNetwork(plan.size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = PolicyNetwork(plan.size)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+    )
+    held = load_checkpoint(folder / "checkpoint.pt")
+    step, done, pages = 0, 0.0, 0
+    if held is not None:
+        network.load_state_dict(held["network"])
+        averaged.load_state_dict(held["averaged"])
+        optimizer.load_state_dict(held["optimizer"])
+        step, done, pages = held["step"], held["minutes"], held.get("pages", 0)
+    else:
+        averaged.load_state_dict(network.state_dict())
+    rng = random.Random(f"{plan.seed}-{rank}-{step}")
+    torch.manual_seed(rng.randrange(2**31))
+    reading = done < plan.reading_minutes
+    batches = lessons(plan, rng, reading=reading)
+    watched: dict[str, float] = {}
+    last = saved = time.monotonic()
+    while done < plan.minutes:
+        if reading and done >= plan.reading_minutes:
+            reading, batches = False, lessons(plan, rng, reading=False)
+        batch = stack(next(batches))
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate * _rate_factor(done / plan.minutes)
+        optimizer.zero_grad(set_to_none=True)
+        loss, figures = lesson_losses(network, batch, pointing=not reading)
+        loss.backward()  # type: ignore[no-untyped-call]
+        _share_gradients(network, plan.processes)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        pages += len(batch.pixels) * plan.processes
+        _follow(averaged, network, min(0.998, 1 - 10 / (step + 10)))
+        # All processes go by the clock of the first, so that they stop at the same step.
+        now = time.monotonic()
+        clock = torch.tensor([done + (now - last) / 60], dtype=torch.float64)
+        distributed.broadcast(clock, 0)
+        done, last = clock.item(), now
+        for name, value in figures.items():
+            watched[name] = 0.98 * watched.get(name, value) + 0.02 * value
+        if rank == 0 and (step % 50 == 0 or done >= plan.minutes):
+            _log(folder, step, done, pages, watched)
+        if rank == 0 and (now - saved > 120 or done >= plan.minutes):
+            saved = now
+            save_checkpoint(
+                folder / "checkpoint.pt",
+                {
+                    "network": network.state_dict(),
+                    "averaged": averaged.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "minutes": done,
+                    "pages": pages,
+                    "plan": asdict(plan),
+                    "kinds": {name: share for name, (_, share) in KINDS.items()},
+                },
+            )
+
+
+def _rate_factor(progress: float) -> float:
+    warm = min(1.0, progress / 0.02 + 0.02)
+    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def _share_gradients(network: PolicyNetwork, count: int) -> None:
+    if count == 1:
+        return
+    gradients = [
+        parameter.grad if parameter.grad is not None else torch.zeros_like(parameter)
+        for parameter in network.parameters()
+    ]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= count
+    start = 0
+    for parameter in network.parameters():
+        end = start + parameter.numel()
+        if parameter.grad is not None:
+            parameter.grad.copy_(flat[start:end].view_as(parameter))
+        start = end
+
+
+@torch.no_grad()
+def _follow(averaged: PolicyNetwork, network: PolicyNetwork, keep: float) -> None:
+    for slow, fast in zip(averaged.parameters(), network.parameters(), strict=True):
+        slow.lerp_(fast, 1 - keep)
+
+
+def _log(folder: Path, step: int, minutes: float, pages: int, watched: dict[str, float]) -> None:
+    figures = "  ".join(f"{name} {value:.3f}" for name, value in sorted(watched.items()))
+    line = f"step {step}  minute {minutes:.1f}  pages {pages}  {figures}"
+    with (folder / "log.txt").open("a", encoding="utf-8") as log:
+        log.write(line + "\n")
+    sys.stderr.write(line + "\n")
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write beside, flush to disk, rename: a checkpoint is whole or absent."""
+    aside = path.with_suffix(".part")
+    with aside.open("wb") as stream:
+        torch.save(state, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    aside.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
+    """The checkpoint at ``path``, tensors and numbers only; None when there is none yet."""
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def trained_network(state: dict[str, Any]) -> PolicyNetwork:
+    """The averaged network of a checkpoint, ready for inference."""
+    network = PolicyNetwork(PolicySize(**state["plan"]["size"]))
+    network.load_state_dict(state["averaged"])
+    return network.eval()
