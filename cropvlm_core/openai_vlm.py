@@ -116,7 +116,7 @@ class OpenAIVLM:
             return openai.AsyncOpenAI(
                 api_key=key, base_url=self.base_url, max_retries=0, timeout=self.timeout
             )
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, ValueError) as error:
             raise ModelError(self._without_key(f"the openai client refused: {error}")) from None
 
     async def _within_deadline(self, client: "AsyncOpenAI", conversation: Conversation) -> str:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the system programs that the tests and the page renderer use: fonts and Tesseract.
+# Install the system programs that the tests and the page renderer use: fonts.
 #
 # Debian and its relatives only; elsewhere it says so and changes nothing. Running it again is
 # harmless: what is there already is not touched.
@@ -35,12 +35,10 @@ packages=(
   fonts-quicksand
   fonts-roboto-unhinted
   fonts-urw-base35
-  # reads crops where a test needs a reader
-  tesseract-ocr
 )
 
 if ! command -v apt-get >/dev/null 2>&1; then
-  echo "install-system: no apt-get here. Install the fonts of your choice and tesseract by hand;" \
+  echo "install-system: no apt-get here. Install fonts of your choice by hand;" \
        "tests that need a missing program are skipped."
   exit 0
 fi

@@ -1,21 +1,38 @@
-"""Programs that some tests need, and what happens where one is missing."""
+"""Fonts and packages that some tests need, and what happens where they are missing."""
 
+import importlib
 import os
-import shutil
+from typing import Any, NoReturn
 
 import pytest
 
+from cropvlm_core.errors import DataError
 
-def require_program(name: str) -> str:
-    """Return the path of the program `name`, or end the test that asked for it.
 
-    The test is skipped where the program is missing, and fails where the environment variable
-    CROPVLM_REQUIRE_PROGRAMS is set, as the continuous integration does.
+def absent(what: str) -> NoReturn:
+    """Skip the calling test or module for want of ``what``.
+
+    It fails instead where the environment variable CROPVLM_REQUIRE_PROGRAMS is set, as the
+    continuous integration does.
     """
-    path = shutil.which(name)
-    if path is not None:
-        return path
-    missing = f"the program {name!r} is not installed; scripts/install-system.sh installs it"
     if os.environ.get("CROPVLM_REQUIRE_PROGRAMS"):
-        pytest.fail(missing)
-    pytest.skip(missing)
+        pytest.fail(f"missing: {what}")
+    pytest.skip(f"missing: {what}", allow_module_level=True)
+
+
+def require_fonts() -> None:
+    """Go on only where there are fonts to render pages with."""
+    from cropvlm_core.training.pages.fonts import installed_faces
+
+    try:
+        installed_faces()
+    except DataError as error:
+        absent(str(error))
+
+
+def require_package(name: str) -> Any:
+    """The package ``name``, of an extra that the tests' machine should have."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        absent(f"the package {name}")

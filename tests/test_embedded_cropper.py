@@ -1,6 +1,7 @@
 """The cropper in the wheel: it finds things, refuses bad weights, and is the same however asked."""
 
 import base64
+import json
 import threading
 from pathlib import Path
 
@@ -41,7 +42,9 @@ def test_the_default_pipeline_is_built_once_of_this_cropper() -> None:
 
 def test_the_weights_say_how_they_were_made(cropper: EmbeddedCropper) -> None:
     assert PolicySettings.from_metadata(cropper.about) == cropper.settings
-    assert "minutes" in cropper.about["trained"]
+    assert {"minutes", "step", "pages", "kinds", "plan"} <= json.loads(
+        cropper.about["trained"]
+    ).keys()
 
 
 def test_a_batch_is_the_same_as_one_by_one(cropper: EmbeddedCropper) -> None:
@@ -119,6 +122,10 @@ def test_weights_that_are_not_there_or_not_ours_are_refused(tmp_path: Path) -> N
     (tmp_path / "stranger.onnx").write_bytes(STRANGER)
     with pytest.raises(WeightsError, match="expected weights of format"):
         EmbeddedCropper(tmp_path / "stranger.onnx")
+    elsewhere = STRANGER.replace(b"Identity", b"location")
+    (tmp_path / "elsewhere.onnx").write_bytes(elsewhere)
+    with pytest.raises(WeightsError, match="in one file"):
+        EmbeddedCropper(tmp_path / "elsewhere.onnx")
     with (tmp_path / "huge.onnx").open("wb") as stream:
         stream.truncate(MAX_WEIGHTS + 1)
     with pytest.raises(WeightsError, match="at most"):
@@ -127,10 +134,17 @@ def test_weights_that_are_not_there_or_not_ours_are_refused(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     "settings",
-    ["", "{}", "[]", '{"budget": 1, "quantile": 0.5, "rules": {}}',
-     '{"budget": 262144, "quantile": 2, "rules": {}}',
-     '{"budget": 262144, "quantile": 0.5, "rules": {"grow": [0, 1]}}'],
-)  # fmt: skip
+    [
+        "",
+        "{}",
+        "[]",
+        '{"budget": Infinity, "quantile": 0.5, "rules": {}, "line": 0, "most": 1}',
+        '{"budget": 1, "quantile": 0.5, "rules": {}, "line": 0, "most": 1}',
+        '{"budget": 262144, "quantile": 2, "rules": {}, "line": 0, "most": 1}',
+        '{"budget": 262144, "quantile": 0.5, "rules": {"grow": [0, 1]}, "line": 0, "most": 1}',
+        '{"budget": 262144, "quantile": 0.5, "rules": {}, "line": 0, "most": 3}',
+    ],
+)
 def test_settings_that_cannot_be_are_refused(settings: str) -> None:
     with pytest.raises(WeightsError):
         PolicySettings.from_metadata({"format": "cropvlm-embedded-1", "settings": settings})
@@ -138,7 +152,7 @@ def test_settings_that_cannot_be_are_refused(settings: str) -> None:
 
 def test_rendered_receipts_are_found(cropper: EmbeddedCropper) -> None:
     """A coarse guard: figures that mean something come from `cropvlm evaluate`."""
-    from tests.fonts import require_fonts
+    from tests.programs import require_fonts
 
     require_fonts()
     from cropvlm_core.training.questions import validation_questions

@@ -14,7 +14,9 @@ from cropvlm_core.embedded.page_input import (
     even_out,
     ink_extent,
     input_shapes,
+    line_height,
     prepare_page,
+    prepare_readable,
 )
 from cropvlm_core.embedded.question_input import (
     BUCKETS,
@@ -85,6 +87,27 @@ def test_paper_colour_and_light_are_taken_away() -> None:
     plain, dim = even_out(page), even_out(page * shade)
     assert np.corrcoef(plain.ravel(), dim.ravel())[0, 1] > 0.98
     assert np.abs(plain - dim).max() < 0.7
+
+
+@pytest.mark.parametrize(("letter", "factor"), [(14, 1), (9, 2), (3, 4)])
+def test_small_print_gets_a_larger_budget(letter: int, factor: int) -> None:
+    page = Image.new("L", (1400, 1800), 255)
+    pen = ImageDraw.Draw(page)
+    for top in range(40, 1760, 3 * letter):
+        for left in range(40, 1360, 2 * letter):
+            pen.rectangle((left, top, left + letter, top + 2 * letter - 1), fill=0)
+    plain = prepare_page(page, BUDGET)
+    height = line_height(plain)
+    assert height == pytest.approx(2 * letter * plain.scale, abs=1.5)
+    prepared = prepare_readable(page, BUDGET, line=6.0, most=4)
+    assert prepared.shape in input_shapes(BUDGET * factor)
+    assert prepare_readable(page, BUDGET, line=0.0, most=1).shape == plain.shape
+
+
+def test_a_small_picture_is_not_blown_up_for_its_small_print() -> None:
+    page = page_with_marks().crop((200, 300, 400, 500))
+    prepared = prepare_readable(page, BUDGET, line=60.0, most=4)
+    assert prepared.shape in input_shapes(BUDGET)
 
 
 def test_words_are_folded_and_freed_of_punctuation() -> None:

@@ -278,7 +278,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(kind: str) -> None:
         seconds = time.perf_counter() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert seconds < 0.5
+    assert seconds < 5
     assert peak < 2**20
 
 

@@ -9,9 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cropvlm_core.errors import DataError
 from cropvlm_core.training.pages.asking import ANY_FORMS
-from cropvlm_core.training.pages.fonts import installed_faces
 from cropvlm_core.training.pages.forms import form
 from cropvlm_core.training.pages.invoices import invoice, order, statement
 from cropvlm_core.training.pages.labels import label
@@ -23,14 +21,9 @@ from cropvlm_core.training.pages.tables import table
 from cropvlm_core.training.pages.vocabulary import BUSINESS
 from cropvlm_core.training.pages.vocabulary_people import PEOPLE
 from cropvlm_core.training.pages.wordings import is_held_out
+from tests.programs import require_fonts
 
-try:
-    installed_faces()
-    no_fonts = False
-except DataError:
-    no_fonts = True
-
-pytestmark = pytest.mark.skipif(no_fonts, reason="this machine has no Latin TrueType fonts")
+require_fonts()
 
 Kind = Callable[[random.Random], Page]
 KINDS: list[Kind] = [invoice, order, statement, form, letter, table, label, sign, lines]

@@ -12,7 +12,7 @@ from cropvlm_core.training.pages.degrade import degrade, moved, moved_word, skew
 from cropvlm_core.training.pages.fonts import pick_face
 from cropvlm_core.training.pages.receipts import receipt
 from cropvlm_core.training.pages.sheet import Page, Sheet, Span, Word
-from tests.fonts import require_fonts
+from tests.programs import require_fonts
 
 require_fonts()
 

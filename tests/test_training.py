@@ -9,10 +9,10 @@ import pytest
 
 from cropvlm_core.box import Box
 from cropvlm_core.questions import read_questions
-from tests.fonts import require_fonts
+from tests.programs import require_fonts, require_package
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("onnx")
+torch = require_package("torch")
+require_package("onnx")
 require_fonts()
 
 from cropvlm_core.cli import main  # noqa: E402
@@ -110,7 +110,7 @@ def test_the_exported_file_is_a_cropper(tmp_path: Path) -> None:
     proposals = cropper.propose_batch(questions)
     assert len(proposals) == len(questions)
     assert all(isinstance(box, Box) for proposal in proposals for box in proposal.boxes)
-    best = choose_settings(file, cropper.settings, area=0.3, pages=2)
+    best = choose_settings(file, area=0.3, pages=2)
     assert best[0].mean_area <= 0.3
     assert best[0].hit_rate == max(one.hit_rate for one in best if one.mean_area <= 0.3)
 
@@ -125,7 +125,7 @@ def test_a_run_is_trained_resumed_and_exported(tmp_path: Path) -> None:
     second = load_checkpoint(tmp_path / "checkpoint.pt")
     assert second is not None
     assert second["step"] > first["step"]
-    assert second["minutes"] >= 0.08 > first["minutes"]
+    assert second["minutes"] > first["minutes"]
     assert not list(tmp_path.glob("meeting*"))
     export_run(tmp_path, area=0.5, pages=2)
     about = EmbeddedCropper(tmp_path / "policy.onnx").about

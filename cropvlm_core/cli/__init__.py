@@ -7,6 +7,7 @@ a missing extra (one line on stderr), 130 interrupted.
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -44,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter
     try:
-        code: int = arguments.run(arguments)
+        with warnings.catch_warnings():
+            # Pillow warns of damaged metadata, line by line; we say one line or none.
+            warnings.filterwarnings("ignore", module="PIL")
+            code: int = arguments.run(arguments)
         sys.stdout.flush()
     except ModelError as error:
         return _complain(error, 1)
@@ -54,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has enough, as `head` does. Nothing is left to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a full disk, a folder that cannot be written
+        what = error.strerror or type(error).__name__
+        print(f"cropvlm: error: {what}: {error.filename or 'output'}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("cropvlm: interrupted", file=sys.stderr)
         return 130

@@ -38,11 +38,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_limit(parser: argparse.ArgumentParser) -> None:
     """Add --limit."""
     parser.add_argument(
-        "--limit", metavar="N", type=_positive, help="only the first N questions of each set"
+        "--limit", metavar="N", type=positive, help="only the first N questions of each set"
     )
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number above 0."""
     try:
         number = int(text)
     except ValueError:
@@ -53,7 +54,7 @@ def _positive(text: str) -> int:
 
 
 def _crops(text: str) -> int:
-    number = _positive(text)
+    number = positive(text)
     if number > _MOST_CROPS:
         raise argparse.ArgumentTypeError(f"expected at most {_MOST_CROPS} crops, got {text!r}")
     return number

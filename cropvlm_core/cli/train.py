@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from cropvlm_core.cli import arguments
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command, its sub-commands and their arguments."""
@@ -22,21 +24,24 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     embedded.add_argument("--out", metavar="DIR", type=Path, required=True, help="the run's folder")
     embedded.add_argument(
-        "--minutes", type=_positive, default=90.0, help="length of the schedule (default 90)"
+        "--minutes", type=_above_zero, default=95.0, help="length of the schedule (default 95)"
     )
     embedded.add_argument(
         "--reading-minutes",
-        type=_positive,
+        type=_above_zero,
         default=None,
-        help="of these, the first part that teaches letters and words only (default: a seventh)",
+        help="of these, the first part that teaches letters and words only (default: a sixth)",
     )
     embedded.add_argument(
-        "--processes", type=int, default=2, help="training processes of one thread (default 2)"
+        "--processes",
+        type=arguments.positive,
+        default=2,
+        help="training processes of one thread (default 2)",
     )
     embedded.add_argument("--seed", type=int, default=1, help="source of all chance (default 1)")
     embedded.add_argument(
         "--area",
-        type=_positive,
+        type=_above_zero,
         default=0.1,
         help="largest mean crop area, share of the page, when choosing how wide to crop (default "
         "0.1)",
@@ -53,7 +58,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "question set that `cropvlm evaluate DIR` reads, and a contact sheet DIR/contact.png.",
     )
     pages.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write")
-    pages.add_argument("--count", type=int, default=50, help="how many pages (default 50)")
+    pages.add_argument(
+        "--count", type=arguments.positive, default=50, help="how many pages (default 50)"
+    )
     pages.add_argument("--kind", help="one kind of page, e.g. receipt (default: all kinds)")
     pages.add_argument(
         "--held-out", action="store_true", help="ask with wordings that training never uses"
@@ -67,7 +74,7 @@ def run_embedded(given: argparse.Namespace) -> int:
     from cropvlm_core.training.calibration import export_run
     from cropvlm_core.training.supervised import TrainingPlan, train_supervised
 
-    reading = given.minutes / 7 if given.reading_minutes is None else given.reading_minutes
+    reading = given.minutes / 6 if given.reading_minutes is None else given.reading_minutes
     plan = TrainingPlan(
         minutes=given.minutes,
         reading_minutes=reading,
@@ -109,8 +116,11 @@ def _need_torch() -> None:
         raise MissingExtraError("training the embedded cropper", "finetune")
 
 
-def _positive(text: str) -> float:
-    value = float(text)
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
     return value

@@ -111,7 +111,7 @@ def _check_outputs(image: str, crop_files: list[Path], overlay_files: list[Path]
 
     page = Path(image)
     outputs = crop_files + overlay_files
-    if set(crop_files) & set(overlay_files):
+    if {file.resolve() for file in crop_files} & {file.resolve() for file in overlay_files}:
         raise SourceError(
             f"expected the overlay in a file of its own, got {shorten(str(outputs[-1]))} for both"
         )

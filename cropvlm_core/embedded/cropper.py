@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from cropvlm_core.cropper import Cropper, Proposal, ZoomRules
 from cropvlm_core.embedded.decoding import decode_proposal
-from cropvlm_core.embedded.page_input import PageInput, prepare_page
+from cropvlm_core.embedded.page_input import PageInput, prepare_readable
 from cropvlm_core.embedded.question_input import question_input
-from cropvlm_core.errors import CropVLMError, WeightsError, shorten
+from cropvlm_core.errors import WeightsError, shorten
 from cropvlm_core.questions import VisualQuestion
 
 if TYPE_CHECKING:
@@ -28,9 +28,16 @@ WEIGHTS = "policy.onnx"
 MAX_WEIGHTS = 64 * 1024 * 1024
 """The largest weight file that is read, bytes."""
 
-PAGES_A_RUN = 8
-QUESTIONS_A_RUN = 32
-"""The most pages, and page-question pairs, that go through the network at once."""
+PIXELS_A_RUN = 1_100_000
+QUESTIONS_A_RUN = 16
+"""The most input pixels, and page-question pairs, that go through the network at once: memory."""
+
+_INPUTS = {"pixels": ("tensor(float)", 4), "grams": ("tensor(int64)", 4)}
+_OUTPUTS = {
+    "cells": ("tensor(float)", 4),
+    "peaks": ("tensor(int64)", 3),
+    "sides": ("tensor(float)", 5),
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,9 @@ class PolicySettings:
     """What a weight file says about itself.
 
     Attributes:
-        budget: input pixels of a prepared page.
+        budget: input pixels of a prepared page with ordinary print.
+        line, most: pages whose lines of print come out less than ``line`` input pixels high get
+            up to ``most`` (1, 2 or 4) times the budget.
         quantile: quantile of the side distances that is taken.
         rules: how its boxes become crops.
     """
@@ -46,14 +55,14 @@ class PolicySettings:
     budget: int
     quantile: float
     rules: ZoomRules
+    line: float = 0.0
+    most: int = 1
 
     def to_metadata(self) -> dict[str, str]:
         """The ONNX metadata that :meth:`from_metadata` reads."""
         return {
             "format": FORMAT,
-            "settings": json.dumps(
-                {"budget": self.budget, "quantile": self.quantile, "rules": self.rules.to_dict()}
-            ),
+            "settings": json.dumps(asdict(self) | {"rules": self.rules.to_dict()}),
         }
 
     @classmethod
@@ -69,20 +78,32 @@ class PolicySettings:
             )
         try:
             values: dict[str, Any] = json.loads(metadata["settings"])
-            budget, quantile = int(values["budget"]), float(values["quantile"])
-            rules = ZoomRules.from_dict(values["rules"])
-        except (KeyError, TypeError, ValueError, CropVLMError) as error:
+            read = cls(
+                budget=int(values["budget"]),
+                quantile=float(values["quantile"]),
+                rules=ZoomRules.from_dict(values["rules"]),
+                line=float(values["line"]),
+                most=int(values["most"]),
+            )
+        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise WeightsError(f"expected settings in the weight file, got {error!r}") from error
-        if not (16_384 <= budget <= 4_194_304 and 0 < quantile < 1):
-            raise WeightsError(f"expected a budget and a quantile in range, got {shorten(values)}")
-        return cls(budget, quantile, rules)
+        possible = (
+            16_384 <= read.budget <= 1_048_576
+            and 0 < read.quantile < 1
+            and 0 <= read.line <= 64
+            and read.most in (1, 2, 4)
+        )
+        if not possible:
+            raise WeightsError(f"expected settings in their ranges, got {shorten(values)}")
+        return read
 
 
 class EmbeddedCropper(Cropper):
-    """The default cropper: offline, without torch, a few tens of milliseconds a page.
+    """The default cropper: offline, without torch, some fifty milliseconds a receipt on one core.
 
-    Safe to share between threads. The weights are read at construction. ``about`` is what the
-    weight file says of itself: format, settings, how it was trained.
+    Pages of small print are looked at in a larger input and take up to four times as long. Safe to
+    share between threads. The weights are read at construction. ``about`` is what the weight file
+    says of itself: format, settings, how it was trained.
 
     Args:
         path: a weight file of this project's format; None is the one in the wheel.
@@ -99,9 +120,13 @@ class EmbeddedCropper(Cropper):
         self.about = dict(self._session.get_modelmeta().custom_metadata_map)
         self.settings = PolicySettings.from_metadata(self.about)
         self.rules = self.settings.rules
-        inputs = {value.name for value in self._session.get_inputs()}
-        if inputs != {"pixels", "grams"}:
-            raise WeightsError(f"expected inputs pixels and grams, got {shorten(sorted(inputs))}")
+        for values, expected in (
+            (self._session.get_inputs(), _INPUTS),
+            (self._session.get_outputs(), _OUTPUTS),
+        ):
+            found = {value.name: (value.type, len(value.shape)) for value in values}
+            if found != expected:
+                raise WeightsError(f"expected a graph with {expected}, got {shorten(found)}")
 
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
         """Propose boxes; questions about one image share its pass through the page encoder."""
@@ -111,7 +136,9 @@ class EmbeddedCropper(Cropper):
         held = [question.open() for question in questions]  # keeps the ids below unique
         for index, image in enumerate(held):
             if id(image) not in pages:
-                pages[id(image)] = prepare_page(image, self.settings.budget)
+                pages[id(image)] = prepare_readable(
+                    image, self.settings.budget, self.settings.line, self.settings.most
+                )
                 sizes[id(image)] = image.size
             asked.setdefault(id(image), []).append(index)
         proposals: dict[int, Proposal] = {}
@@ -152,7 +179,7 @@ class EmbeddedCropper(Cropper):
 def _runs(
     pages: dict[int, PageInput], asked: dict[int, list[int]]
 ) -> list[list[tuple[int, list[int]]]]:
-    """Pages of one input shape together, at most ``PAGES_A_RUN``, and bounded in questions."""
+    """Pages of one input shape together, bounded in pixels and in questions."""
     pieces = [
         (key, indexes[start : start + QUESTIONS_A_RUN])
         for key, indexes in asked.items()
@@ -164,7 +191,8 @@ def _runs(
         shape = pages[key].shape
         run = open_runs.get(shape)
         most = max(len(indexes), *(len(other) for _, other in run)) if run else 0
-        if run is None or len(run) == PAGES_A_RUN or most * (len(run) + 1) > QUESTIONS_A_RUN:
+        full = (len(run) + 1) * shape[0] * shape[1] > PIXELS_A_RUN if run else True
+        if run is None or full or most * (len(run) + 1) > QUESTIONS_A_RUN:
             run = open_runs[shape] = []
             runs.append(run)
         run.append((key, indexes))
@@ -175,11 +203,12 @@ def _open_session(weights: bytes, threads: int | None) -> onnxruntime.InferenceS
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     if threads is not None:
         options.intra_op_num_threads = threads
+    if b"location" in weights:  # the key by which a tensor names another file to be read
+        raise WeightsError("expected weights in one file, got a file that reads from others")
     try:
-        # From bytes, so that a file cannot pull in others ("external data") from beside it.
         return onnxruntime.InferenceSession(weights, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions have no common base class
         raise WeightsError(f"expected an ONNX model, got {shorten(str(error))}") from error
@@ -188,13 +217,14 @@ def _open_session(weights: bytes, threads: int | None) -> onnxruntime.InferenceS
 def _read_weights(path: str | Path | None) -> bytes:
     file = Path(__file__).with_name(WEIGHTS) if path is None else Path(path)
     try:
-        size = file.stat().st_size
-        if not file.is_file() or size > MAX_WEIGHTS:
+        if not file.is_file():
+            raise WeightsError(f"expected a weight file, got {shorten(file.name)}: no such file")
+        if file.stat().st_size > MAX_WEIGHTS:
             raise WeightsError(
-                f"expected a weight file of at most {MAX_WEIGHTS} bytes, got {shorten(str(path))}"
+                f"expected a weight file of at most {MAX_WEIGHTS} bytes, got {shorten(file.name)}"
             )
         return file.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"expected a weight file, got {shorten(str(path))}: {error.strerror}"
+            f"expected a weight file, got {shorten(file.name)}: {error.strerror}"
         ) from error

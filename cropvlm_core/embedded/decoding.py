@@ -30,7 +30,8 @@ def decode_proposal(
         quantile: which quantile of a distance is taken; above one half leans to the wide side.
 
     Returns:
-        Boxes with, as confidence, the probability of all cells inside the box. A candidate that
+        Boxes with, as confidence, the probability of all cells inside the box (cells inside a
+        better candidate's box counted there). A candidate that
         lies inside a better one's box is the same answer and is dropped.
     """
     rows, columns = cells.shape

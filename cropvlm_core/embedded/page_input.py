@@ -1,6 +1,7 @@
 """What the embedded policy sees of a page: its ink, in grey, evened out, at a fixed pixel budget.
 
-The same code prepares pages for training and for inference.
+The same code prepares pages for training and for inference, with one difference: training keeps to
+one budget (small print is cut out of pages instead), inference may spend more on small print.
 """
 
 from __future__ import annotations
@@ -87,13 +88,49 @@ def prepare_page(image: Image.Image, budget: int) -> PageInput:
     return PageInput(pixels, scale, float(left), float(top), used)
 
 
+def prepare_readable(image: Image.Image, budget: int, line: float, most: int) -> PageInput:
+    """:func:`prepare_page`, with a larger budget where the print would come out too small.
+
+    Args:
+        image: the upright page, any mode.
+        budget: pixels of the network's input for ordinary print.
+        line: height of a printed line (of its small letters) that is large enough, input pixels.
+        most: how many times the budget small print may take: 1, 2 or 4.
+    """
+    prepared = prepare_page(image, budget)
+    height = line_height(prepared)
+    factor = 1
+    while height is not None and factor < most and height * math.sqrt(factor) < line:
+        factor *= 2
+    if factor == 1 or prepared.scale >= _MAX_ENLARGEMENT:
+        return prepared
+    return prepare_page(image, budget * factor)
+
+
+def line_height(prepared: PageInput) -> float | None:
+    """The usual height of the page's printed lines in input pixels; None without much print.
+
+    Letters of a line are joined sideways, and the height of the bars that result is measured at
+    every fourth column. Capitals and long letters stick out of the bars: it is about the height of
+    an "x".
+    """
+    width = 9
+    ink = prepared.pixels[: prepared.used[1], : prepared.used[0]] < -0.8
+    sums = np.cumsum(np.pad(ink, ((0, 0), (width // 2 + 1, width // 2))), axis=1, dtype=np.int32)
+    joined = (sums[:, width:] - sums[:, :-width])[:, ::4] >= 2
+    edges = np.diff(np.pad(joined.T, ((0, 0), (1, 1))).astype(np.int8), axis=1).ravel()
+    runs = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+    runs = runs[(runs >= 2) & (runs <= 64)]
+    return float(np.median(runs)) if len(runs) >= 50 else None
+
+
 def ink_extent(grey: Image.Image) -> tuple[int, int, int, int]:
     """The rectangle (left, top, right, bottom; page pixels) outside which the page is blank."""
-    factor = max(1, min(grey.size) // 180)
+    factor = max(1, min(grey.size) // 150)
     small = np.asarray(grey.reduce(factor) if factor > 1 else grey, dtype=np.float32)
     if min(small.shape) < 32:
         return (0, 0, *grey.size)
-    mean, _ = _local_statistics(small, 8)
+    mean = _refined(_box_mean(_coarse(small), 8), small.shape)
     ink = np.abs(small - mean) > 20
     rows = np.flatnonzero(ink.sum(axis=1) >= 2 + 0.004 * ink.shape[1])
     columns = np.flatnonzero(ink.sum(axis=0) >= 2 + 0.004 * ink.shape[0])
@@ -110,39 +147,45 @@ def ink_extent(grey: Image.Image) -> tuple[int, int, int, int]:
 
 def even_out(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Local mean and contrast taken away: (value - mean) / (deviation + floor), clipped to +-3."""
-    mean, deviation = _local_statistics(pixels, 20)
-    evened = (pixels - mean) / (deviation + np.float32(_CONTRAST_FLOOR))
+    mean = _box_mean(_coarse(pixels), 20)
+    square = _box_mean(_coarse(pixels * pixels), 20)
+    spread: NDArray[np.float32] = np.sqrt(np.maximum(square - mean * mean, 0))
+    spread += np.float32(_CONTRAST_FLOOR)
+    evened = pixels - _refined(mean, pixels.shape)
+    evened *= _refined(np.reciprocal(spread), pixels.shape)
     return np.clip(evened, -3, 3, out=evened)
 
 
-def _local_statistics(
-    pixels: NDArray[np.float32], radius: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and deviation in a box around each pixel, both computed on a four times coarser grid."""
+def _coarse(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of 4 x 4 tiles, the edge repeated where the last tile is not full."""
     height, width = pixels.shape
-    edge = pixels
     if height % _COARSE or width % _COARSE:
-        edge = np.pad(pixels, ((0, -height % _COARSE), (0, -width % _COARSE)), mode="edge")
-    tiles = edge.reshape(edge.shape[0] // _COARSE, _COARSE, edge.shape[1] // _COARSE, _COARSE)
-    mean = tiles.mean(axis=(1, 3))
-    square = np.einsum("iajb,iajb->ij", tiles, tiles) / np.float32(_COARSE * _COARSE)
+        pixels = np.pad(pixels, ((0, -height % _COARSE), (0, -width % _COARSE)), mode="edge")
+    # Sums of slices: several times faster than a mean over two axes of four.
+    rows = pixels[0::4] + pixels[1::4] + pixels[2::4] + pixels[3::4]
+    tiles: NDArray[np.float32] = rows[:, 0::4] + rows[:, 1::4] + rows[:, 2::4] + rows[:, 3::4]
+    tiles /= np.float32(_COARSE * _COARSE)
+    return tiles
+
+
+def _refined(coarse: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A four times coarser plane interpolated back to ``shape``."""
+    size = (coarse.shape[1] * _COARSE, coarse.shape[0] * _COARSE)
+    fine = Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR)
+    return np.asarray(fine)[: shape[0], : shape[1]]
+
+
+def _box_mean(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
+    """Mean over a square of ``radius`` pixels to each side, on the coarse grid."""
+    reach = max(1, radius // _COARSE)
     for axis in (0, 1):
-        mean = _box_mean(mean, max(1, radius // _COARSE), axis)
-        square = _box_mean(square, max(1, radius // _COARSE), axis)
-    deviation = np.sqrt(np.maximum(square - mean * mean, 0))
-    size = (edge.shape[1], edge.shape[0])
-    fine = [
-        np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR))[:height, :width]
-        for plane in (mean, deviation)
-    ]
-    return fine[0], fine[1]
-
-
-def _box_mean(values: NDArray[np.float32], radius: int, axis: int) -> NDArray[np.float32]:
-    size = values.shape[axis]
-    padding = [(0, 0), (0, 0)]
-    padding[axis] = (radius + 1, radius)
-    sums = np.cumsum(np.pad(values, padding, mode="edge"), axis=axis, dtype=np.float64)
-    high = np.take(sums, np.arange(2 * radius + 1, 2 * radius + 1 + size), axis=axis)
-    low = np.take(sums, np.arange(size), axis=axis)
-    return ((high - low) / (2 * radius + 1)).astype(np.float32)
+        padding = [(0, 0), (0, 0)]
+        padding[axis] = (reach + 1, reach)
+        sums = np.cumsum(np.pad(values, padding, mode="edge"), axis=axis, dtype=np.float64)
+        size, width = values.shape[axis], 2 * reach + 1
+        high, low = (
+            sums[start : start + size] if axis == 0 else sums[:, start : start + size]
+            for start in (width, 0)
+        )
+        values = ((high - low) / width).astype(np.float32)
+    return values

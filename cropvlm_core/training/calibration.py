@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from cropvlm_core.training.questions import validation_questions
 from cropvlm_core.training.supervised import load_checkpoint, trained_network
 from cropvlm_core.zoom import grown
 
+LINES = ((0.0, 1), (4.5, 2), (5.5, 2), (5.5, 4))
+"""Line heights (input pixels) below which a page gets up to so many times the budget."""
 QUANTILES = (0.5, 0.6, 0.7, 0.8, 0.9)
 GROWTHS = ((1.2, 1.5), (1.3, 1.8), (1.4, 2.0), (1.6, 2.5), (2.0, 3.0))
 FLOORS = ((0.15, 0.03), (0.2, 0.04), (0.3, 0.06), (0.4, 0.08), (0.4, 0.1), (0.5, 0.1), (0.6, 0.12))
@@ -26,13 +29,12 @@ FLOORS = ((0.15, 0.03), (0.2, 0.04), (0.3, 0.06), (0.4, 0.08), (0.4, 0.1), (0.5,
 class Setting:
     """One way to crop and what it came to on the validation pages (shares, 0..1)."""
 
-    quantile: float
-    rules: ZoomRules
+    settings: PolicySettings
     hit_rate: float
     mean_area: float
 
 
-def export_run(folder: Path, *, area: float, pages: int = 200) -> Setting:
+def export_run(folder: Path, *, area: float, pages: int = 100) -> Setting:
     """Export the checkpoint of a run as ``folder/policy.onnx``, with the settings that suit it.
 
     Args:
@@ -49,42 +51,50 @@ def export_run(folder: Path, *, area: float, pages: int = 200) -> Setting:
         raise DataError(f"expected a checkpoint in {folder.name}, found none")
     network = trained_network(state)
     file = folder / "policy.onnx"
-    settings = PolicySettings(state["plan"]["budget"], 0.5, ZoomRules())
+    first = PolicySettings(state["plan"]["budget"], 0.7, ZoomRules())
     about = {
         "trained": json.dumps(
             {name: state[name] for name in ("minutes", "step", "pages", "kinds", "plan")}
         )
     }
-    export_policy(network, file, settings, about)
-    best = choose_settings(file, settings, area=area, pages=pages)[0]
-    settings = PolicySettings(settings.budget, best.quantile, best.rules)
-    export_policy(network, file, settings, about)
+    with tempfile.TemporaryDirectory() as scratch:
+        draft = Path(scratch) / "draft.onnx"
+        export_policy(network, draft, first, about)
+        best = choose_settings(draft, area=area, pages=pages)[0]
+    export_policy(network, file, best.settings, about)
     return best
 
 
-def choose_settings(
-    weights: Path, settings: PolicySettings, *, area: float, pages: int = 200
-) -> list[Setting]:
-    """Measure every combination of quantile, growth and floor; best first.
+def choose_settings(weights: Path, *, area: float, pages: int = 100) -> list[Setting]:
+    """Measure how large small print must be, then each quantile, growth and floor; best first.
 
     Best is the highest hit rate among those whose crops show at most ``area`` of the page on
     average (if none does: the smallest area).
 
     Args:
         weights: an exported weight file.
-        settings: its settings; the quantile and rules in them do not matter here.
         area: largest mean area, share of the page.
         pages: how many validation pages.
     """
     questions = list(validation_questions(pages))
     cropper = EmbeddedCropper(weights)
+    plain = cropper.settings
+    # What counts first is whether the policy points at the answer: compare at one crop rule.
+    rules = ZoomRules(grow=GROWTHS[2], min_width=FLOORS[2][0], min_height=FLOORS[2][1])
+    tried = []
+    for line, most in LINES:
+        settings = dataclasses.replace(plain, line=line, most=most, rules=rules)
+        cropper.settings = settings
+        tried.append(_measure(questions, cropper.propose_batch(questions), settings))
+    readable = max(tried, key=lambda one: one.hit_rate).settings
     measured = []
     for quantile in QUANTILES:
-        cropper.settings = dataclasses.replace(settings, quantile=quantile)
+        cropper.settings = dataclasses.replace(readable, quantile=quantile)
         proposals = cropper.propose_batch(questions)
-        for grow, floor in itertools.product(GROWTHS, FLOORS):
-            rules = ZoomRules(grow=grow, min_width=floor[0], min_height=floor[1])
-            measured.append(_measure(questions, proposals, quantile, rules))
+        for grow, (width, height) in itertools.product(GROWTHS, FLOORS):
+            rules = ZoomRules(grow=grow, min_width=width, min_height=height)
+            settings = dataclasses.replace(cropper.settings, rules=rules)
+            measured.append(_measure(questions, proposals, settings))
     fit = [one for one in measured if one.mean_area <= area]
     rest = [one for one in measured if one.mean_area > area]
     return sorted(fit, key=lambda one: (-one.hit_rate, one.mean_area)) + sorted(
@@ -95,13 +105,12 @@ def choose_settings(
 def _measure(
     questions: Sequence[AnsweredQuestion],
     proposals: Sequence[Proposal],
-    quantile: float,
-    rules: ZoomRules,
+    settings: PolicySettings,
 ) -> Setting:
     hits, area = 0, 0.0
     for question, proposal in zip(questions, proposals, strict=True):
         size = question.open().size
-        crops = [grown(proposal.boxes[0], size, rules)] if proposal.boxes else []
+        crops = [grown(box, size, settings.rules) for box in proposal.boxes[:1]]
         hits += bool(question.hit(crops))
         area += crops[0].area if crops else 1.0
-    return Setting(quantile, rules, hits / len(questions), area / len(questions))
+    return Setting(settings, hits / len(questions), area / len(questions))

@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,12 @@ import torch
 from torch import distributed
 from torch.multiprocessing.spawn import spawn
 
+from cropvlm_core.errors import DataError
 from cropvlm_core.training.losses import lesson_losses, stack
 from cropvlm_core.training.network import PolicyNetwork, PolicySize
 from cropvlm_core.training.pages import KINDS, render_page
 from cropvlm_core.training.pages.degrade import window
+from cropvlm_core.training.pages.fonts import installed_faces
 from cropvlm_core.training.questions import VALIDATION_SEED
 from cropvlm_core.training.supervision import Lesson, lesson
 
@@ -45,12 +47,12 @@ class TrainingPlan:
         size: channel counts of the network.
     """
 
-    minutes: float = 90.0
-    reading_minutes: float = 8.0
+    minutes: float = 95.0
+    reading_minutes: float = 15.0
     processes: int = 2
     budget: int = 262_144
-    pages: int = 2
-    rate: float = 2e-3
+    pages: int = 1
+    rate: float = 1.5e-3
     seed: int = 1
     size: PolicySize = field(default_factory=PolicySize)
 
@@ -64,6 +66,8 @@ def train_supervised(plan: TrainingPlan, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     meeting = folder / f"meeting-{os.getpid()}"
+    meeting.unlink(missing_ok=True)
+    installed_faces()  # without fonts, say so here and not in every process
     # Ended from outside, the parent must take its children along: they die with a clean exit only.
     previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
@@ -88,7 +92,7 @@ def lessons(plan: TrainingPlan, rng: random.Random, *, reading: bool) -> Iterato
 def _pages(plan: TrainingPlan, rng: random.Random) -> Iterator[Lesson]:
     while True:
         seed = rng.randrange(VALIDATION_SEED)
-        page = render_page(seed)
+        page = render_page(seed, cut=True)
         if page.asked:
             yield lesson(page, random.Random(seed), plan.budget)
 
@@ -107,9 +111,8 @@ def _windows(plan: TrainingPlan, rng: random.Random) -> Iterator[Lesson]:
 
 def _run(rank: int, plan: TrainingPlan, folder: Path, meeting: Path) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=meeting.absolute().as_uri(), rank=rank, world_size=plan.processes
-    )
+    store = distributed.FileStore(str(meeting), plan.processes)  # type: ignore[attr-defined]
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=plan.processes)
     try:
         _train(rank, plan, folder)
     finally:
@@ -129,7 +132,8 @@ def _train(rank: int, plan: TrainingPlan, folder: Path) -> None:
         network.load_state_dict(held["network"])
         averaged.load_state_dict(held["averaged"])
         optimizer.load_state_dict(held["optimizer"])
-        step, done, pages = held["step"], held["minutes"], held.get("pages", 0)
+        step, done, pages = held["step"], held["minutes"], held["pages"]
+        plan = replace(plan, reading_minutes=held["plan"]["reading_minutes"])
     else:
         averaged.load_state_dict(network.state_dict())
     rng = random.Random(f"{plan.seed}-{rank}-{step}")
@@ -137,8 +141,9 @@ def _train(rank: int, plan: TrainingPlan, folder: Path) -> None:
     reading = done < plan.reading_minutes
     batches = lessons(plan, rng, reading=reading)
     watched: dict[str, float] = {}
+    skipped, parent = 0, os.getppid()
     last = saved = time.monotonic()
-    while done < plan.minutes:
+    while done < plan.minutes and os.getppid() == parent:
         if reading and done >= plan.reading_minutes:
             reading, batches = False, lessons(plan, rng, reading=False)
         batch = stack(next(batches))
@@ -148,8 +153,12 @@ def _train(rank: int, plan: TrainingPlan, folder: Path) -> None:
         loss, figures = lesson_losses(network, batch, pointing=not reading)
         loss.backward()  # type: ignore[no-untyped-call]
         _share_gradients(network, plan.processes)
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        # The gradients are averaged, so the norm, and what follows from it, is the same everywhere.
+        if torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0).isfinite():
+            optimizer.step()
+        else:
+            skipped += 1
+            figures["skipped"] = skipped
         step += 1
         pages += len(batch.pixels) * plan.processes
         _follow(averaged, network, min(0.998, 1 - 10 / (step + 10)))
@@ -197,8 +206,8 @@ def _share_gradients(network: PolicyNetwork, count: int) -> None:
     start = 0
     for parameter in network.parameters():
         end = start + parameter.numel()
-        if parameter.grad is not None:
-            parameter.grad.copy_(flat[start:end].view_as(parameter))
+        # Also where this process had none: another may have, and all must take the same step.
+        parameter.grad = flat[start:end].view_as(parameter)
         start = end
 
 
@@ -230,7 +239,10 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint at ``path``, tensors and numbers only; None when there is none yet."""
     if not path.exists():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged file fails in many ways
+        raise DataError(f"expected a whole checkpoint, got {path.name}: {error!r:.80}") from error
     return state
 
 

@@ -17,7 +17,7 @@ from cropvlm_core.training.pages.sheet import Asked, Page, Word
 
 IGNORED = -100
 _LETTER_CLASS = {letter: index + 1 for index, letter in enumerate(LETTERS)}
-_LIKELY = {"company": 3.0, "address": 3.0, "date": 3.0, "total": 3.0, "item": 0.6}
+_LIKELY = {"company": 3.0, "address": 3.0, "date": 4.0, "total": 3.0, "item": 0.6}
 """How likely a question of a field is drawn; 1.5 for all others."""
 
 
@@ -49,7 +49,7 @@ class Lesson:
 def lesson(
     page: Page, rng: random.Random, budget: int, *, questions: int = 6, words: int = 64
 ) -> Lesson:
-    """Prepare a page exactly as inference does, then write down what is right about it."""
+    """Prepare a page as inference does ordinary print, and write down what is right about it."""
     prepared = prepare_page(page.image, budget)
     rows, columns = prepared.shape[0] // CELL_HEIGHT, prepared.shape[1] // CELL_WIDTH
     placed = [(word, _placed(word.span, prepared)) for word in page.words]
@@ -61,9 +61,7 @@ def lesson(
     weight = np.zeros(questions, dtype=np.float32)
     for index, asked in enumerate(_chosen(page.asked, rng, questions)):
         grams[index] = question_input(asked.question)
-        spans = [
-            _placed(asked.spans[i], prepared) for i in asked.primary or range(len(asked.spans))
-        ]
+        spans = [_placed(span, prepared) for span in asked.spans]
         for span in spans:
             right[index] |= _cells_inside(span, rows, columns)
         own = rng.choice(spans)

@@ -39,23 +39,24 @@ KINDS: dict[str, tuple[Drawer, float]] = {
 """Every kind of page: how it is drawn, and its share of the training pages."""
 
 
-def render_page(seed: int, kind: str | None = None, *, held_out: bool = False) -> Page:
+def render_page(
+    seed: int, kind: str | None = None, *, held_out: bool = False, cut: bool = False
+) -> Page:
     """One damaged page, the same for the same seed on a machine with the same fonts.
-
-    Kinds other than receipts are cut to a random window most of the time, so that their small print
-    is larger in the network's input.
 
     Args:
         seed: any integer.
         kind: a key of ``KINDS``; None draws one by the shares.
         held_out: ask with wordings that are kept out of training.
+        cut: for training, cut kinds other than receipts to a random window most of the time, so
+            that their small print is larger in the network's input.
     """
     rng = random.Random(seed)
     if kind is None:
         names = list(KINDS)
         kind = rng.choices(names, [KINDS[name][1] for name in names])[0]
     page = KINDS[kind][0](rng, held_out=held_out)
-    if kind not in ("receipt", "lines") and rng.random() < 0.8:
+    if cut and kind not in ("receipt", "lines") and rng.random() < 0.8:
         width, height = page.image.size
         page = window(page, rng, width * height * rng.uniform(0.2, 0.9))
     return degrade(page, rng)

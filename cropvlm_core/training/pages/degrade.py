@@ -29,8 +29,7 @@ def degrade(page: Page, rng: random.Random) -> Page:
         image, matrix = skewed(image, rng)
         words = [moved_word(word, matrix) for word in words]
         asked = [
-            Asked(a.question, a.answer, [moved(s, matrix) for s in a.spans], a.field, a.primary)
-            for a in asked
+            Asked(a.question, a.answer, [moved(s, matrix) for s in a.spans], a.field) for a in asked
         ]
     if rng.random() < 0.35:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.1)))
@@ -72,7 +71,7 @@ def window(page: Page, rng: random.Random, area: float) -> Page:
     shift: Affine = (1, 0, -left, 0, 1, -top)
     words = [moved_word(word, shift) for word in page.words if inside(word.span)]
     asked = [
-        Asked(a.question, a.answer, [moved(span, shift) for span in a.spans], a.field, a.primary)
+        Asked(a.question, a.answer, [moved(span, shift) for span in a.spans], a.field)
         for a in page.asked
         if all(inside((max(0, s[0] - 0.3 * wide), max(0, s[1] - 60), s[2], s[3])) for s in a.spans)
     ]

@@ -23,7 +23,7 @@ from cropvlm_core.training.pages.invent import (
     time_text,
 )
 from cropvlm_core.training.pages.press import Press
-from cropvlm_core.training.pages.sheet import Page, around, line_height
+from cropvlm_core.training.pages.sheet import Page, Span, around, line_height
 from cropvlm_core.training.pages.till import (
     CASH,
     CASHIERS,
@@ -178,8 +178,8 @@ def _meta(till: Till) -> None:
     """Date, time, numbers, cashier: one to a line, or two to a line, or date and time unlabelled."""
     rng = till.rng
     again = "date" in till.shown
-    when = till.shown["date"][0][0] if again else date_text(rng)
-    clock = time_text(rng)
+    when, clock = till.day or date_text(rng), time_text(rng)
+    till.day = when
     rows: list[tuple[str, str, str]] = []
     style = rng.random()
     if style < 0.3:
@@ -187,8 +187,13 @@ def _meta(till: Till) -> None:
         rows.append(("time", rng.choice(TIMES), clock))
     elif style < 0.65:
         rows.append(("date", rng.choice(DATES), f"{when} {clock}"))
-    else:
+    elif style < 0.85:
         rows.append(("date", "", f"{when}{rng.choice((' ', '  ', ', '))}{clock}"))
+    else:  # in one line with numbers that nobody asks for
+        before, after = rng.choice(
+            (("", code_text(rng)), (code_text(rng), ""), (f"#{rng.randint(1, 99)}", "POS 1"))
+        )
+        rows.append(("date", "", f"{before} {when} {clock} {after}".strip()))
     if rng.random() < 0.85:
         rows.append(("number", rng.choice(NUMBERS), code_text(rng)))
     if rng.random() < 0.6:
@@ -222,12 +227,7 @@ def _meta(till: Till) -> None:
             till.sheet.text(left, till.y, text, font, ink=till.ink)
         span = till.sheet.text(start, till.y, value, font, ink=till.ink)
         if what == "date":
-            pieces = font.getlength(when)
-            till.note("date", when, (span[0], span[1], span[0] + pieces, span[3]))
-            if value != when and not again:
-                till.note(
-                    "time", clock, (span[2] - font.getlength(clock), span[1], span[2], span[3])
-                )
+            _note_date(till, value, when, clock, span, again)
         elif not again:
             till.note(what, value, span)
         half = paired and not half and span[2] < till.sheet.width * 0.5
@@ -235,6 +235,21 @@ def _meta(till: Till) -> None:
             till.step()
     if half:
         till.step()
+
+
+def _note_date(till: Till, value: str, when: str, clock: str, span: Span, again: bool) -> None:
+    """A date printed together with its time is one value; the time alone can be asked for too."""
+    timed = clock in value
+    first = value.index(when)
+    last = value.index(clock) + len(clock) if timed else first + len(when)
+
+    def part(start: int, end: int) -> Span:
+        lengths = [till.font().getlength(value[:index]) for index in (start, end)]
+        return (span[0] + lengths[0], span[1], span[0] + lengths[1], span[3])
+
+    till.note("date", when, part(first, last))
+    if timed and not again:
+        till.note("time", clock, part(last - len(clock), last))
 
 
 def _articles(till: Till) -> int:

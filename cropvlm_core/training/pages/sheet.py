@@ -30,7 +30,6 @@ class Asked:
     answer: str
     spans: list[Span]
     field: str
-    primary: list[int] | None = None
 
 
 @dataclass

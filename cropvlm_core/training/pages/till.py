@@ -88,6 +88,7 @@ class Till:
     leading: float
     ink: int
     shown: dict[str, list[tuple[str, Span]]] = field(default_factory=dict)
+    day: str | None = None
 
     @property
     def right(self) -> float:
