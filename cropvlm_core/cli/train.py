@@ -42,9 +42,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     embedded.add_argument(
         "--area",
         type=_above_zero,
-        default=0.1,
+        default=0.07,
         help="largest mean crop area, share of the page, when choosing how wide to crop (default "
-        "0.1)",
+        "0.07)",
     )
     embedded.add_argument(
         "--export-only", action="store_true", help="export the run's checkpoint as it is now"
