@@ -58,10 +58,10 @@ def test_shapes_suit_the_grid_and_the_budget() -> None:
 
 def test_ink_extent_surrounds_the_print_closely() -> None:
     left, top, right, bottom = ink_extent(page_with_marks())
-    assert 140 <= left <= 200
-    assert 240 <= top <= 300
-    assert 600 <= right <= 660
-    assert 700 <= bottom <= 760
+    assert 145 <= left <= 200
+    assert 250 <= top <= 300
+    assert 600 <= right <= 655
+    assert 700 <= bottom <= 750
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4000), (4000, 1), (40, 40), (600, 800)])

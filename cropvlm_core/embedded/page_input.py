@@ -98,13 +98,13 @@ def prepare_readable(image: Image.Image, budget: int, line: float, most: int) ->
         most: how many times the budget small print may take: 1, 2 or 4.
     """
     prepared = prepare_page(image, budget)
+    if most == 1 or prepared.scale >= _MAX_ENLARGEMENT:
+        return prepared
     height = line_height(prepared)
     factor = 1
     while height is not None and factor < most and height * math.sqrt(factor) < line:
         factor *= 2
-    if factor == 1 or prepared.scale >= _MAX_ENLARGEMENT:
-        return prepared
-    return prepare_page(image, budget * factor)
+    return prepared if factor == 1 else prepare_page(image, budget * factor)
 
 
 def line_height(prepared: PageInput) -> float | None:
