@@ -1,6 +1,7 @@
 """Cropper (what we own: one abstract method), Proposal (what it says), ZoomRules, and controls."""
 
 import hashlib
+import json
 import math
 import random
 from abc import ABC, abstractmethod
@@ -113,6 +114,14 @@ class Cropper(ABC):
     name: str = "cropper"
     rules: ZoomRules = ZoomRules()
 
+    @property
+    def version(self) -> str:
+        """A text that changes when the boxes may change: what a cache of crops depends on.
+
+        Name and rules; a cropper that depends on more, such as weights, adds it.
+        """
+        return f"{self.name} {json.dumps(self.rules.to_dict(), sort_keys=True)}"
+
     @abstractmethod
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
         """Return one proposal for each question, in order.
@@ -132,6 +141,11 @@ class FixedCropper(Cropper):
         """Propose ``box`` to every question; None: no zoom needed."""
         self.box = box
         self.name = name or ("whole" if box is None else "fixed")
+
+    @property
+    def version(self) -> str:
+        """Name, rules and box."""
+        return f"{super().version} {self.box}"
 
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
         """Return the same proposal for each question."""
@@ -154,6 +168,11 @@ class RandomCropper(Cropper):
         self.seed = seed
         self.area = area
         self.name = f"random:{seed}"
+
+    @property
+    def version(self) -> str:
+        """Name (which holds the seed), rules and area."""
+        return f"{super().version} {self.area}"
 
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
         """Return a random box for each question."""
@@ -191,6 +210,11 @@ class VLMCropper(Cropper):
         self.rules = rules or ZoomRules()
         self.explain = explain
         self.name = name
+
+    @property
+    def version(self) -> str:
+        """Name, rules and notation; a server may change its model under the same name."""
+        return f"{super().version} {self.notation.name} explain={self.explain}"
 
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
         """Ask the cropper prompt about each image; one batch of the VLM."""

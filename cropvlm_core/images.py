@@ -9,10 +9,8 @@ import io
 import os
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import (
     BmpImagePlugin,
     ExifTags,
@@ -26,13 +24,20 @@ from PIL import (
 )
 
 from cropvlm_core.errors import ImageError, shorten
-from cropvlm_core.sources import MAX_BYTES, read_reference
+from cropvlm_core.sources import MAX_BYTES, is_data_uri, read_reference
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_PIXELS = 50_000_000
 """The most pixels of one image (50 megapixels)."""
 
 MAX_SIDE = 32_768
 """The longest side of one image, in pixels."""
+
+MODEL_BYTES = 3_750_000
+"""The most bytes of a PNG for a model: 5 MB as base64, the least that hosted models take."""
 
 ImageSource = Image.Image | str | os.PathLike[str] | bytes
 """What a caller may hand in: a PIL image, a path, a ``data:`` URI, or the bytes of a file."""
@@ -81,7 +86,9 @@ def open_image(source: ImageSource) -> Image.Image:
     if isinstance(source, bytes):
         return _decode(source, f"{len(source)} bytes")
     if isinstance(source, str | os.PathLike):
-        return _decode(read_reference(source), shorten(os.fspath(source)))
+        text = os.fspath(source)
+        name = f"a data: URI of {len(text)} characters" if is_data_uri(text) else shorten(text)
+        return _decode(read_reference(source), name)
     kind = type(source).__name__  # type: ignore[unreachable]  # what types say, users may not
     raise ImageError(f"expected a PIL image, path, bytes or data: URI, got {kind}")
 
@@ -94,6 +101,19 @@ def encode_png(image: Image.Image) -> bytes:
 def encode_jpeg(image: Image.Image, quality: int = 90) -> bytes:
     """Encode an RGB or grey image as JPEG, without metadata."""
     return _encode(image, "JPEG", quality=quality)
+
+
+def encode_for_model(image: Image.Image, lossless_pixels: int) -> tuple[bytes, str]:
+    """Encode a picture that a model shall see; return the bytes and their MIME type.
+
+    PNG up to ``lossless_pixels`` pixels, unless that takes more than :data:`MODEL_BYTES`; else
+    JPEG, which hosted models take at a tenth of the size.
+    """
+    if image.width * image.height <= lossless_pixels:
+        data = encode_png(image)
+        if len(data) <= MODEL_BYTES:
+            return data, "image/png"
+    return encode_jpeg(image), "image/jpeg"
 
 
 def to_data_uri(image: Image.Image) -> str:
@@ -230,6 +250,8 @@ def _on_white(picture: Image.Image) -> Image.Image:
 
 def _scaled(picture: Image.Image) -> Image.Image:
     """RGB, 8 bits a channel, of a 16-bit, integer or float grey picture."""
+    import numpy as np  # here, as few images are of these modes: importing the adapters stays cheap
+
     low, high = _value_range(picture)
     if low >= 0 and high <= 1 and picture.mode == "F":
         low, high = 0.0, 1.0
@@ -249,11 +271,15 @@ def _scaled(picture: Image.Image) -> Image.Image:
     return grey
 
 
-def _values(band: Image.Image) -> NDArray[np.float64]:
+def _values(band: Image.Image) -> "NDArray[np.float64]":
+    import numpy as np
+
     return np.nan_to_num(np.asarray(band, dtype=np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf)
 
 
 def _value_range(picture: Image.Image) -> tuple[float, float]:
+    import numpy as np
+
     low, high = np.inf, -np.inf
     for _, band in _bands(picture):
         values = _values(band)

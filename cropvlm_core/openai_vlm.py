@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from cropvlm_core.errors import CropVLMError, DeadlineError, MissingExtraError, ModelError, shorten
-from cropvlm_core.images import encode_jpeg, to_data_uri
+from cropvlm_core.images import encode_for_model
 from cropvlm_core.vlm import Conversation
 
 if TYPE_CHECKING:
@@ -215,9 +215,8 @@ def _part(part: str | Image.Image) -> dict[str, Any]:
 
 
 def _data_uri(image: Image.Image) -> str:
-    if image.width * image.height <= _LOSSLESS:
-        return to_data_uri(image)
-    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(image)).decode('ascii')}"
+    data, mime_type = encode_for_model(image, _LOSSLESS)
+    return f"data:{mime_type};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def _is_worth_repeating(status: int) -> bool:

@@ -22,6 +22,7 @@ from PIL import Image
 from cropvlm_core.box import Box
 from cropvlm_core.errors import BoxError, CropVLMError, DataError, QuestionError, shorten
 from cropvlm_core.images import ImageSource, open_image, to_data_uri
+from cropvlm_core.sources import is_data_uri
 
 MAX_QUESTION = 10_000
 """The most characters of a question."""
@@ -82,7 +83,7 @@ class VisualQuestion:
         if isinstance(self.image, Image.Image | bytes):
             return None
         text = os.fspath(self.image)
-        return text if text[:5].lower() != "data:" or len(text) <= 60 else f"{text[:57]}..."
+        return text if not is_data_uri(text) or len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _from_row(row: Any, file: Path) -> AnsweredQuestion:
     boxes = tuple(_to_box(numbers) for numbers in _take(rest, "boxes", list) or ())
     context = _take(rest, "context", list)
     return AnsweredQuestion(
-        image=image if image[:5].lower() == "data:" else file.parent / image,
+        image=image if is_data_uri(image) else file.parent / image,
         question=question,
         id=_take(rest, "id", str),
         answers=_items(_take(rest, "answers", list), "answers", str),
@@ -272,6 +273,6 @@ def _image_text(question: VisualQuestion, folder: Path) -> str:
     if question.reference is None:
         return to_data_uri(question.open())
     text = os.fspath(question.image)  # type: ignore[arg-type]
-    if text[:5].lower() == "data:":
+    if is_data_uri(text):
         return text
     return Path(os.path.relpath(text, folder)).as_posix()

@@ -44,8 +44,8 @@ def read_reference(
     """
     text = os.fspath(reference)
     if isinstance(reference, str):
-        if text[:5].lower() == "data:":
-            return _data_uri(text)
+        if is_data_uri(text):
+            return read_data_uri(text)
         if match := _SCHEME.match(text):
             hint = " (this version reads no URLs: download the image first)" if urls else ""
             raise SourceError(
@@ -64,6 +64,45 @@ def read_reference(
         return _read_regular(descriptor, text, one_link=roots is not None)
     finally:
         os.close(descriptor)
+
+
+def is_data_uri(text: str) -> bool:
+    """Whether ``text`` is meant as a ``data:`` URI and not as a path."""
+    return text[:5].lower() == "data:"
+
+
+def read_data_uri(uri: str) -> bytes:
+    """Read the bytes of ``data:image/...;base64,...``.
+
+    No message repeats the data: it may end in a log.
+
+    Raises:
+        SourceError: another kind of data: URI, broken base64, or more than 20 MiB.
+    """
+    match = _DATA_HEAD.match(uri)
+    head = match[1].lower().replace(" ", "") if match else ""
+    if match is None or not head.startswith("image/") or not head.endswith(";base64"):
+        start = uri[: match.end()] if match else uri[:5]
+        raise SourceError(f"expected data:image/...;base64,..., got {shorten(f'{start}...')}")
+    return read_base64(uri[match.end() :])
+
+
+def read_base64(text: str | bytes) -> bytes:
+    """Read bytes written in base64, without line breaks.
+
+    Raises:
+        SourceError: broken base64, or more than 20 MiB.
+    """
+    if len(text) <= (MAX_BYTES + 2) // 3 * 4:
+        try:
+            data = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            raise SourceError(
+                f"expected valid base64, got {len(text)} characters that are not"
+            ) from None
+        if len(data) <= MAX_BYTES:
+            return data
+    raise SourceError(f"expected at most {MAX_BYTES} bytes, got more in {len(text)} base64 digits")
 
 
 def _read_regular(descriptor: int, text: str, *, one_link: bool) -> bytes:
@@ -131,20 +170,3 @@ def _open_parts(base: Path, parts: Sequence[str]) -> int:
         return os.open(parts[-1] if parts else ".", _FILE_FLAGS | _NO_LINK, dir_fd=folder)
     finally:
         os.close(folder)
-
-
-def _data_uri(text: str) -> bytes:
-    match = _DATA_HEAD.match(text)
-    head = match[1].lower().replace(" ", "") if match else ""
-    if match is None or not head.startswith("image/") or not head.endswith(";base64"):
-        raise SourceError(f"expected data:image/...;base64,..., got {shorten(text)}")
-    body = text[match.end() :]
-    if len(body) > (MAX_BYTES + 2) // 3 * 4:
-        raise SourceError(f"expected at most {MAX_BYTES} bytes, got more: {shorten(text)}")
-    try:
-        data = base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
-        raise SourceError(f"expected valid base64 in a data: URI, got {shorten(text)}") from None
-    if len(data) > MAX_BYTES:
-        raise SourceError(f"expected at most {MAX_BYTES} bytes, got more: {shorten(text)}")
-    return data

@@ -11,13 +11,16 @@ from PIL import Image, ImageDraw, ImageEnhance
 from cropvlm_core.box import Box, Pixels
 from cropvlm_core.cropper import Cropper, Proposal, Reason, ZoomRules
 from cropvlm_core.errors import ModelError, ProposalError, shorten
-from cropvlm_core.images import ImageSource
+from cropvlm_core.images import ImageSource, encode_for_model
 from cropvlm_core.prompts import answer_prompt
 from cropvlm_core.questions import VisualQuestion
 from cropvlm_core.vlm import VLM, Conversation, checked_replies
 
 SAME_CROP = 0.8
 """A further crop whose IoU with an earlier one is above this shows nothing new and is dropped."""
+
+LOSSLESS_PIXELS = 16_000_000
+"""Crops up to this many pixels go to a model as PNG, larger ones as JPEG."""
 
 _OUTLINES = ((220, 30, 60), (20, 90, 220), (20, 140, 60), (200, 110, 0))
 
@@ -35,6 +38,10 @@ class Crop:
     pixels: Pixels
     image: Image.Image
     confidence: float | None = None
+
+    def encode(self) -> tuple[bytes, str]:
+        """Encode for a model: bytes and MIME type, PNG unless it is very large."""
+        return encode_for_model(self.image, LOSSLESS_PIXELS)
 
     def to_dict(self, file: str | None = None) -> dict[str, Any]:
         """Return one element of ``crops`` in ``cropvlm zoom --json``."""

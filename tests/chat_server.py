@@ -13,12 +13,13 @@ class Exchange(BaseHTTPRequestHandler):
     """One request; what it answers is the next act of its server's script."""
 
     server: "ChatServer"
+    body: dict[str, Any]
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
         """Record the request and play the next act."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append(json.loads(body))
+        self.body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.requests.append(self.body)
         self.server.paths.append(self.path)
         self.server.keys.append(self.headers.get("Authorization", ""))
         self.server.times.append(time.monotonic())

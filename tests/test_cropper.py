@@ -185,3 +185,24 @@ def test_constant_vlm_and_the_protocols() -> None:
     assert ConstantVLM("42").reply([Conversation(("a",)), Conversation(("b",))]) == ["42", "42"]
     assert isinstance(ConstantVLM("42"), VLM)
     assert not isinstance(ConstantVLM("42"), ScoringVLM)
+
+
+def test_the_version_changes_with_what_the_boxes_depend_on() -> None:
+    grown = FixedCropper(Box(0, 0, 0.5, 0.5))
+    grown.rules = ZoomRules(grow=(2, 2))
+    vlm = ConstantVLM("[1, 2, 3, 4]")
+    croppers: list[Cropper] = [
+        FixedCropper(None),
+        FixedCropper(Box(0, 0, 0.5, 0.5)),
+        FixedCropper(Box(0, 0, 0.5, 0.6)),
+        grown,
+        RandomCropper(0),
+        RandomCropper(1),
+        RandomCropper(0, area=0.1),
+        VLMCropper(vlm),
+        VLMCropper(vlm, BoxNotation.per_mille),
+        VLMCropper(vlm, explain=True),
+    ]
+    versions = [cropper.version for cropper in croppers]
+    assert len(set(versions)) == len(versions)
+    assert versions[1] == FixedCropper(Box(0, 0, 0.5, 0.5)).version

@@ -1,6 +1,7 @@
 """The cropper in the wheel: it finds things, refuses bad weights, and is the same however asked."""
 
 import base64
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cropvlm_core import embedded
 from cropvlm_core.box import Box
 from cropvlm_core.embedded import EmbeddedCropper
-from cropvlm_core.embedded.cropper import MAX_WEIGHTS, PolicySettings
+from cropvlm_core.embedded.cropper import MAX_WEIGHTS, WEIGHTS, PolicySettings
 from cropvlm_core.errors import WeightsError
 from cropvlm_core.loading import default_pipeline, load_cropper
 from cropvlm_core.questions import VisualQuestion
@@ -170,3 +172,9 @@ def test_rendered_receipts_are_found(cropper: EmbeddedCropper) -> None:
     area = [zoom.box.area if zoom.box else 1.0 for zoom in zooms]
     assert sum(map(bool, hits)) >= 0.7 * len(hits)
     assert np.mean(area) <= 0.2
+
+
+def test_the_version_tells_the_weights_apart(cropper: EmbeddedCropper) -> None:
+    weights = Path(embedded.__file__).with_name(WEIGHTS).read_bytes()
+    assert hashlib.sha256(weights).hexdigest()[:16] in cropper.version
+    assert cropper.version.startswith("embedded {")

@@ -17,7 +17,13 @@ from PIL import Image
 
 from cropvlm_core import images
 from cropvlm_core.errors import CropVLMError, ImageError, SourceError
-from cropvlm_core.images import encode_jpeg, encode_png, open_image, to_data_uri
+from cropvlm_core.images import (
+    encode_for_model,
+    encode_jpeg,
+    encode_png,
+    open_image,
+    to_data_uri,
+)
 
 FORMATS = ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"]
 
@@ -386,3 +392,28 @@ def test_encoding_gives_the_pixels_and_nothing_else() -> None:
     assert open_image(to_data_uri(page)).tobytes() == page.tobytes()
     assert encode_jpeg(page).startswith(b"\xff\xd8")
     assert page.info["comment"] == b"secret-marker"
+
+
+def test_pictures_for_a_model_are_lossless_up_to_a_size() -> None:
+    page = Image.effect_noise((60, 50), 60).convert("RGB")
+    data, mime_type = encode_for_model(page, 3000)
+    assert mime_type == "image/png"
+    assert open_image(data).tobytes() == page.tobytes()
+    assert encode_for_model(page, 2999)[1] == "image/jpeg"
+
+
+def test_a_png_that_hosted_models_refuse_goes_as_jpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Image.effect_noise((60, 50), 60).convert("RGB")
+    size = len(encode_png(page))
+    monkeypatch.setattr(images, "MODEL_BYTES", size)
+    assert encode_for_model(page, 3000)[1] == "image/png"
+    monkeypatch.setattr(images, "MODEL_BYTES", size - 1)
+    data, mime_type = encode_for_model(page, 3000)
+    assert (mime_type, data[:3]) == ("image/jpeg", b"\xff\xd8\xff")
+
+
+def test_no_message_repeats_what_a_data_uri_holds() -> None:
+    secret = base64.b64encode(b"\x89PNG\r\n\x1a\nsecret").decode()
+    with pytest.raises(ImageError, match="a data: URI of") as caught:
+        open_image(f"data:image/png;base64,{secret}")
+    assert secret[:8] not in str(caught.value)

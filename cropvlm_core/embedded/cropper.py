@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -116,7 +117,9 @@ class EmbeddedCropper(Cropper):
     def __init__(self, path: str | Path | None = None, *, threads: int | None = None) -> None:
         """Load the weights."""
         self.name = "embedded" if path is None else f"embedded:{Path(path).name}"
-        self._session = _open_session(_read_weights(path), threads)
+        weights = _read_weights(path)
+        self._digest = hashlib.sha256(weights).hexdigest()[:16]
+        self._session = _open_session(weights, threads)
         self.about = dict(self._session.get_modelmeta().custom_metadata_map)
         self.settings = PolicySettings.from_metadata(self.about)
         self.rules = self.settings.rules
@@ -127,6 +130,11 @@ class EmbeddedCropper(Cropper):
             found = {value.name: (value.type, len(value.shape)) for value in values}
             if found != expected:
                 raise WeightsError(f"expected a graph with {expected}, got {shorten(found)}")
+
+    @property
+    def version(self) -> str:
+        """Name, rules and a hash of the weights."""
+        return f"{super().version} {self._digest}"
 
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
         """Propose boxes; questions about one image share its pass through the page encoder."""

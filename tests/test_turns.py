@@ -1,0 +1,199 @@
+"""From the user turns of a conversation to captioned crops: what all adapters share."""
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from PIL import Image
+
+from cropvlm_core import loading, turns
+from cropvlm_core.cropper import FixedCropper
+from cropvlm_core.errors import CropVLMError, ImageError, ModelError, SourceError
+from cropvlm_core.questions import MAX_QUESTION
+from cropvlm_core.turns import CaptionedCrop, Turn, TurnZoom, zoom_each
+from cropvlm_core.zoom import ZoomPipeline
+from tests.model_server import decoded
+from tests.pages import CountingCropper, FailingCropper, middle_of, noise, pipeline, png_of
+
+
+def shown(crop: CaptionedCrop) -> Image.Image:
+    return decoded(crop.base64)
+
+
+def test_a_turn_gets_the_crop_of_each_image() -> None:
+    pages = [noise(), noise(120, 80)]
+    ((first, second),) = TurnZoom(pipeline()).crops([Turn("What?", tuple(map(png_of, pages)))])
+    for page, crops in zip(pages, (first, second), strict=True):
+        (crop,) = crops
+        assert shown(crop).tobytes() == middle_of(page).tobytes()
+        assert crop.mime_type == "image/png"
+    assert first[0].caption == (
+        "Part of the image above at full resolution, "
+        "from 25% to 75% of its width and 25% to 75% of its height."
+    )
+
+
+def test_several_crops_come_in_order() -> None:
+    cropper = CountingCropper()
+    whole = ZoomPipeline(FixedCropper(None))
+    assert TurnZoom(whole).crops([Turn("What?", (png_of(noise()),))]) == [[()]]
+    ((crops,),) = TurnZoom(ZoomPipeline(cropper, max_crops=2)).crops(
+        [Turn("What?", (png_of(noise()),))]
+    )
+    assert len(crops) == 1
+
+
+def test_all_turns_go_through_the_cropper_in_one_batch_and_once() -> None:
+    cropper = CountingCropper()
+    zoom = TurnZoom(ZoomPipeline(cropper))
+    page, other = png_of(noise()), png_of(noise())
+    talk = [Turn("Total?", (page, other)), Turn("Hello", ()), Turn("Date?", (page,))]
+    first = zoom.crops(talk)
+    assert [len(each) for each in first] == [2, 0, 1]
+    assert cropper.batches == [["Total?", "Total?", "Date?"]]
+    assert zoom.crops([*talk, Turn("Who?", (other,))])[:3] == first
+    assert cropper.batches[1:] == [["Who?"]]
+
+
+def test_one_image_in_two_turns_with_one_question_is_looked_at_once() -> None:
+    cropper = CountingCropper()
+    page = png_of(noise())
+    twice = TurnZoom(ZoomPipeline(cropper)).crops(
+        [Turn("Total?", (page,)), Turn("Total?", (page,))]
+    )
+    assert twice[0] == twice[1]
+    assert cropper.batches == [["Total?"]]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    cropper = CountingCropper()
+    zoom = TurnZoom(ZoomPipeline(cropper), remembered=2)
+    page = png_of(noise())
+    for question in ("1?", "2?", "1?", "3?", "1?", "2?"):  # 2? was used longest ago when 3? came
+        zoom.crops([Turn(question, (page,))])
+    assert cropper.batches == [["1?"], ["2?"], ["3?"], ["2?"]]
+
+
+def test_without_images_or_question_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "default_pipeline", lambda: pytest.fail("built"))
+    page = png_of(noise())
+    talk = [Turn("Hello", ()), Turn("  \n", (page,)), Turn("", (page, page))]
+    assert TurnZoom().crops(talk) == [[], [()], [(), ()]]
+
+
+def test_without_a_pipeline_the_shared_default_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_default", pipeline())
+    page = noise()
+    (((crop,),),) = TurnZoom().crops([Turn("What?", (png_of(page),))])
+    assert shown(crop).tobytes() == middle_of(page).tobytes()
+
+
+def test_the_question_is_found_in_the_text() -> None:
+    cropper = CountingCropper()
+
+    def after_mark(text: str) -> str:
+        return text.partition("Q:")[2]
+
+    zoom = TurnZoom(ZoomPipeline(cropper), question=after_mark)
+    talk = [Turn("Be brief. Q: Total?", (png_of(noise()),)), Turn("No mark.", (png_of(noise()),))]
+    assert [len(crops) for (crops,) in zoom.crops(talk)] == [1, 0]
+    assert cropper.batches == [["Total?"]]
+
+
+def test_of_a_text_too_long_for_a_question_the_last_line_is_asked() -> None:
+    cropper = CountingCropper()
+    zoom = TurnZoom(ZoomPipeline(cropper))
+    page = png_of(noise())
+    zoom.crops([Turn("context " * MAX_QUESTION + "\nTotal?\n", (page,))])
+    zoom.crops([Turn("x" * (MAX_QUESTION + 5), (page,))])
+    assert cropper.batches == [["Total?"], ["x" * MAX_QUESTION]]
+
+
+@pytest.mark.parametrize("text", ["page.png", "/etc/passwd", "", "https://example.com/a.png"])
+def test_a_text_is_never_taken_for_a_path(text: str) -> None:
+    with pytest.raises(SourceError, match="bytes or a data: URI"):
+        TurnZoom(pipeline()).crops([Turn("What?", (text,))])
+
+
+def test_what_fails_is_raised_or_passed_over_with_a_word_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    page = noise()
+    refused = SourceError("expected an image as data, got a URL")
+    talk = [Turn("What?", (refused, png_of(page), b"\x89PNG\r\n\x1a\nbroken"))]
+    with pytest.raises(SourceError, match="got a URL"):
+        TurnZoom(pipeline()).crops(talk)
+    with pytest.raises(ImageError):
+        TurnZoom(pipeline()).crops([Turn("What?", (b"no image",))])
+    with caplog.at_level(logging.WARNING):
+        ((url, good, broken),) = TurnZoom(pipeline(), on_error="skip").crops(talk)
+    assert (url, broken) == ((), ())
+    assert shown(good[0]).tobytes() == middle_of(page).tobytes()
+    assert [record.getMessage()[:16] for record in caplog.records] == ["not zoomed into:"] * 2
+    assert "got a URL" in caplog.records[0].getMessage()
+
+
+def test_a_cropper_that_fails_is_asked_again_next_time() -> None:
+    turn = Turn("What?", (png_of(noise()),))
+    with pytest.raises(ModelError, match="no connection"):
+        TurnZoom(ZoomPipeline(FailingCropper())).crops([turn])
+    zoom = TurnZoom(ZoomPipeline(FailingCropper()), on_error="skip")
+    assert zoom.crops([turn]) == [[()]]
+    zoom._pipeline = pipeline()
+    assert len(zoom.crops([turn])[0][0]) == 1
+
+
+def test_another_on_error_is_refused() -> None:
+    with pytest.raises(ValueError, match="'ignore'"):
+        TurnZoom(on_error="ignore")  # type: ignore[arg-type]
+
+
+def test_images_are_opened_in_bounded_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "PIXELS_A_BATCH", 2 * 200 * 300)
+    cropper = CountingCropper()
+    asked = [(png_of(noise()), f"{number}?") for number in range(5)]
+    zooms = list(zoom_each(ZoomPipeline(cropper), asked))
+    assert [zoom and zoom.asked.question for zoom in zooms] == ["0?", "1?", "2?", "3?", "4?"]
+    assert cropper.batches == [["0?", "1?"], ["2?", "3?"], ["4?"]]
+
+
+def test_several_questions_about_one_image_share_its_decoding() -> None:
+    page = png_of(noise())
+    first, second = zoom_each(pipeline(), [(page, "Total?"), (page, "Date?")])
+    assert first is not None
+    assert second is not None
+    assert first.image is second.image
+    assert (first.asked.question, second.asked.question) == ("Total?", "Date?")
+
+
+def test_errors_keep_their_places(caplog: pytest.LogCaptureFixture) -> None:
+    broken: CropVLMError = SourceError("expected an image, got a URL")
+    asked: list[tuple[bytes | CropVLMError, str]] = [
+        (broken, "1?"),
+        (png_of(noise()), "2?"),
+        (broken, "3?"),
+        (png_of(noise()), " "),
+    ]
+    zooms = list(zoom_each(pipeline(), asked, "skip"))
+    assert [zoom is None for zoom in zooms] == [True, False, True, True]
+    assert len(caplog.records) == 3
+    assert list(zoom_each(pipeline(), [])) == []
+
+
+def test_threads_share_one_object() -> None:
+    pages = [noise() for _ in range(4)]
+    zoom = TurnZoom(pipeline(), remembered=2)
+    gate = threading.Barrier(8)
+
+    def work(number: int) -> bool:
+        gate.wait()
+        page = pages[number % 4]
+        return all(
+            shown(zoom.crops([Turn(f"{turn}?", (png_of(page),))])[0][0][0]).tobytes()
+            == middle_of(page).tobytes()
+            for turn in range(5)
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(work, range(8)))
