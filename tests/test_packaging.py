@@ -15,6 +15,7 @@ import pytest
 import cropvlm_core
 
 ROOT = Path(__file__).parents[1]
+PACKAGES = ("cropvlm_core", "langchain_cropvlm", "llamaindex_cropvlm")
 EXTRAS = {
     "local",
     "api",
@@ -54,18 +55,19 @@ def project() -> dict[str, Any]:
 
 
 def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.Path) -> None:
-    packed = {name for name in names_in(wheel) if name.startswith("cropvlm_core/")}
+    packed = {name for name in names_in(wheel) if name.startswith(PACKAGES)}
     sources = {
         str(path.relative_to(ROOT))
-        for path in (ROOT / "cropvlm_core").rglob("*.py")
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
         if "__pycache__" not in path.parts
     }
     assert sources <= packed
-    assert "cropvlm_core/py.typed" in packed
+    assert {f"{package}/py.typed" for package in PACKAGES} <= packed
     assert {Path(name).suffix for name in packed - sources} <= {".typed", ".onnx", ".md", ".json"}
     assert {name.split("/")[0].split("-")[0] for name in names_in(wheel)} == {
         "cropvlm",
-        "cropvlm_core",
+        *PACKAGES,
     }
 
 

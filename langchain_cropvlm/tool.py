@@ -1,0 +1,97 @@
+"""ZoomTool: the model asks to look closer at an image, and sees the crop."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
+from langchain_core.tools import BaseTool, InjectedToolArg, ToolException
+from pydantic import BaseModel, Field, PlainSerializer
+
+from cropvlm_core.errors import CropVLMError
+from cropvlm_core.prompts import ZOOM_TOOL, ZOOM_TOOL_IMAGE, ZOOM_TOOL_QUESTION
+from cropvlm_core.tool import NAME, choose_image, zoom_call
+from langchain_cropvlm.blocks import blocks_of, image_block, image_in, text_block
+
+
+class ZoomInput(BaseModel):
+    """What the model passes; ``runtime`` is LangGraph's ``ToolRuntime``, which it fills in.
+
+    The annotation hides it from the model. LangChain dumps the arguments of every call: the whole
+    conversation, pictures and all, need not be copied for that.
+    """
+
+    question: str = Field(description=ZOOM_TOOL_QUESTION)
+    image: int | None = Field(default=None, description=ZOOM_TOOL_IMAGE)
+    runtime: Annotated[Any, InjectedToolArg, PlainSerializer(lambda _: None)] = None
+
+
+class ZoomTool(BaseTool):
+    """Shows the model the part of an image that answers its question.
+
+    ::
+
+        agent = create_agent(model, [ZoomTool()], middleware=[ZoomMiddleware(automatic=False)])
+
+    The images are those of the conversation, numbered from 1 as they came: the user's, and those
+    that other tools returned; or those given as ``images``. The result is a text (what was cut
+    out, where, how sure) and the crop as a standard image block; its ``artifact`` has the keys of
+    ``cropvlm zoom --json``. A model whose provider takes no image in a tool's result needs
+    :class:`~langchain_cropvlm.ZoomMiddleware` or :func:`~langchain_cropvlm.move_tool_images`.
+
+    What the model gets wrong (no such image, no question) and images that cannot be had come back
+    as a result with status "error" that says what was expected.
+
+    Attributes:
+        pipeline: the cropper to follow; None is the shared default, built at the first call.
+        images: images to use in place of the conversation's: PIL images, paths, bytes or
+            ``data:`` URIs. Needed without LangGraph, which hands over the conversation.
+        unseen: the model has not seen the whole images: return them with the crops.
+        messages_key: where the graph's state holds the conversation.
+    """
+
+    name: str = NAME
+    description: str = ZOOM_TOOL
+    args_schema: type[BaseModel] = ZoomInput
+    response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
+    handle_tool_error: Any = True
+    pipeline: Any = Field(default=None, exclude=True, repr=False)
+    images: Sequence[Any] = Field(default=(), exclude=True, repr=False)
+    unseen: bool = False
+    messages_key: str = "messages"
+
+    def _run(
+        self, question: str, image: int | None = None, runtime: Any = None
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """Zoom.
+
+        Raises:
+            ToolException: what the model can act on; LangChain turns it into a result.
+        """
+        held = list(self.images) or _images_in(self._conversation(runtime), self.name)
+        try:
+            chosen, called = choose_image(held, image)
+            answer = zoom_call(self.pipeline, chosen, called, question, unseen=self.unseen)
+        except CropVLMError as error:
+            raise ToolException(f"{self.name} failed: {error}") from error
+        pictures = [image_block(data, mime_type) for data, mime_type in answer.pictures]
+        return [text_block(answer.text), *pictures], answer.artifact
+
+    def _conversation(self, runtime: Any) -> Sequence[BaseMessage]:
+        state = getattr(runtime, "state", None)
+        if isinstance(state, list):
+            return state
+        if isinstance(state, dict):
+            return state.get(self.messages_key) or ()
+        return getattr(state, self.messages_key, None) or ()
+
+
+def _images_in(messages: Sequence[BaseMessage], own_name: str) -> list[Any]:
+    """Images of the user and of other tools, in order; crops of this tool are not zoomed again."""
+    return [
+        held
+        for message in messages
+        if isinstance(message, HumanMessage)
+        or (isinstance(message, ToolMessage) and message.name != own_name)
+        for block in blocks_of(message)
+        if (held := image_in(block)) is not None
+    ]
