@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from cropvlm_core.cli import build_parser, main
+from tests.chat_server import ChatServer
+from tests.model_server import answers, pictures
+from tests.programs import require_package
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,6 +51,34 @@ def test_the_quickstart_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"\(\d+, \d+, \d+, \d+\) None\n", capsys.readouterr().out)
 
 
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize(
+    ("word", "packages"),
+    [
+        ("langchain_cropvlm", ["langchain", "langchain_openai"]),
+        ("llamaindex_cropvlm", ["llama_index.core", "llama_index.llms.openai"]),
+    ],
+)
+def test_what_is_shown_for_a_framework_runs(
+    word: str,
+    packages: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for package in packages:
+        require_package(package)
+    (code,) = (block for block in blocks("python") if word in block)
+    assert len(code.strip().splitlines()) <= 12
+    with ChatServer(answers("12.90")) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "x")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_BASE", server.url)
+        exec(code, {})  # noqa: S102 - our own README
+    assert capsys.readouterr().out == "12.90\n"
+    whole, crop = pictures(server.requests[0])
+    assert crop.picture.width < whole.picture.width
+
+
 def all_commands(parser: argparse.ArgumentParser, words: str) -> dict[str, set[str]]:
     """Every command in full, such as "cropvlm train pages", with its own options."""
     known: dict[str, set[str]] = {}
@@ -73,8 +104,10 @@ def test_the_synopsis_names_every_option() -> None:
 
 
 @pytest.mark.parametrize(
-    "document", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+    "document",
+    ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/which-one.md"],
 )
 def test_links_inside_the_project_lead_somewhere(document: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / document).read_text(encoding="utf-8"))
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    folder = (ROOT / document).parent
+    assert [link for link in links if not (folder / link).exists()] == []
