@@ -176,7 +176,7 @@ def _sniff(data: bytes, name: str) -> tuple[str, type[ImageFile.ImageFile]]:
                 _check_size(_webp_size(data), name)
             return file_format, plugin
     if data.startswith(b"%PDF"):
-        kind = "a PDF"
+        kind = "a PDF (make pictures of its pages first)"
     elif data[4:8] == b"ftyp":
         kind = "HEIC, AVIF or a video"
     else:

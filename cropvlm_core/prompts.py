@@ -42,8 +42,8 @@ ZOOM_TOOL_QUESTION = (
 """What the zoom tool says of its argument ``question``."""
 
 ZOOM_TOOL_IMAGE = (
-    "Which image, where there are several: 1 is the first one, 2 the second. A number, never a "
-    "file name or an address."
+    "Which image, where there are several: 1 is the first one, 2 the second; parts cut out of an "
+    "image do not count. A number, never a file name or an address."
 )
 """What the zoom tool says of its argument ``image``."""
 

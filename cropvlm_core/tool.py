@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cropvlm_core.errors import CropVLMError, ImageError, SourceError, shorten
+from cropvlm_core.errors import CropVLMError, ImageError, ModelError, SourceError, shorten
 from cropvlm_core.images import ImageSource, encode_for_model
 from cropvlm_core.loading import default_pipeline
 from cropvlm_core.prompts import crop_caption, no_crop_text
@@ -81,12 +81,16 @@ def zoom_call(
 
     Raises:
         CropVLMError: the image cannot be had or opened, the question is none, or the cropper
-            failed. The message names the image as the model knows it, never a path.
+            failed. The message names the image as the model knows it, never a path or a server.
     """
     pipeline = pipeline or default_pipeline()
     asked = _opened(image, called, question)
     started = time.perf_counter()
-    zoom = pipeline.zoom_batch([asked])[0]
+    try:
+        zoom = pipeline.zoom_batch([asked])[0]
+    except ModelError as error:
+        logger.warning("%s: the cropper failed: %s", called, error)  # it may quote a server
+        raise type(error)("the zoom failed; go on without it") from error
     seconds = round(time.perf_counter() - started, 4)
     lines, pictures = [], []
     if unseen:

@@ -8,20 +8,21 @@ import base64
 import hashlib
 import logging
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
-from cropvlm_core.errors import CropVLMError, SourceError
+from cropvlm_core.errors import CropVLMError, DeadlineError, SourceError, shorten
 from cropvlm_core.images import ImageSource
 from cropvlm_core.loading import default_pipeline
 from cropvlm_core.prompts import crop_caption
 from cropvlm_core.questions import MAX_QUESTION, VisualQuestion
 from cropvlm_core.sources import is_data_uri
-from cropvlm_core.zoom import Crop, Zoom, ZoomPipeline
+from cropvlm_core.zoom import Crop, Zoom, ZoomPipeline, checked_pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ FindQuestion = Callable[[str], str]
 PIXELS_A_BATCH = 64_000_000
 """Images are opened and zoomed into in batches of about this many pixels: memory."""
 
+RETRY_AFTER = 60.0
+"""Seconds for which what failed is passed over without another try, or another word in the log."""
+
 ABOVE = "the image above"
 
 
@@ -41,11 +45,14 @@ ABOVE = "the image above"
 class Turn:
     """What a user said at once: a text, and images as bytes or ``data:`` URIs.
 
-    An image that cannot be had (a URL, a file's id) is the error that says so.
+    An image that cannot be had (a URL, a file's id) is the error that says so. ``past``: the user
+    has said more since; what fails here is passed over, whatever ``on_error`` says, as a question
+    of today must not fail for an image of yesterday.
     """
 
     text: str
     images: tuple[bytes | str | CropVLMError, ...]
+    past: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,64 +74,105 @@ class CaptionedCrop:
         return base64.b64encode(self.data).decode("ascii")
 
 
+def to_turns(said: Sequence[Turn | None]) -> list[Turn]:
+    """Return the turns of one conversation, from its messages in order.
+
+    ``said`` holds what each message says, None where it is not the user's. Messages that the user
+    sent one right after another belong together: an image without words is asked about in the
+    words of its neighbours, as many programs send picture and question apart. Everything before the
+    last such run is past.
+    """
+    runs: list[list[int]] = [[]]
+    for index, turn in enumerate(said):
+        if turn is None:
+            runs.append([])
+        else:
+            runs[-1].append(index)
+    runs = [run for run in runs if run]
+    turns = [Turn("", ()) if turn is None else turn for turn in said]
+    for run in runs:
+        words = "\n".join(turns[index].text for index in run if turns[index].text.strip())
+        for index in run:
+            text = turns[index].text if turns[index].text.strip() else words
+            turns[index] = Turn(text, turns[index].images, past=run is not runs[-1])
+    return turns
+
+
+def to_question(text: str) -> str:
+    """Return the question in a text; of one too long to be a question, its last line."""
+    text = text.strip()
+    if len(text) > MAX_QUESTION:
+        text = text.splitlines()[-1][-MAX_QUESTION:].strip()
+    return text
+
+
 def zoom_each(
-    pipeline: ZoomPipeline,
-    asked: Sequence[tuple[ImageSource | CropVLMError, str]],
-    on_error: OnError = "raise",
-) -> Iterator[Zoom | None]:
+    pipeline: ZoomPipeline, asked: Iterable[tuple[ImageSource | CropVLMError, str]]
+) -> Iterator[Zoom | CropVLMError]:
     """Zoom into each image for its question, in order and in batches.
 
     Args:
         pipeline: the way from a question to crops.
         asked: images, each with its question. An error in place of an image is that image's.
-        on_error: "skip" gives None for an image that fails, and logs why.
 
-    Raises:
-        CropVLMError: with "raise": an image that is refused, damaged or too large, or a cropper
-            that failed.
+    Yields:
+        The zoom, or why there is none: an image that is refused, damaged or too large, or a cropper
+        that failed. :func:`zoomed` turns it into what the caller promised.
     """
-    batch: list[VisualQuestion | None] = []
+    batch: list[VisualQuestion | CropVLMError] = []
     pixels = 0
     before: ImageSource | CropVLMError | None = None
     upright: Image.Image | None = None
     for image, question in asked:
-        opened: VisualQuestion | None = None
         try:
             if isinstance(image, CropVLMError):
                 raise image
             opened = VisualQuestion(image, question).opened(upright if image is before else None)
-            if image is not before:  # several questions about one image come one after another
+            if image is not before:  # questions about one image come one after another
                 before, upright = image, opened.open()
                 pixels += upright.width * upright.height
+            batch.append(opened)
         except CropVLMError as error:
-            _pass_over(error, on_error)
-        batch.append(opened)
+            batch.append(error)
         if pixels >= PIXELS_A_BATCH:
-            yield from _zoom_batch(pipeline, batch, on_error)
+            yield from _zoom_batch(pipeline, batch)
             batch, pixels = [], 0
-    yield from _zoom_batch(pipeline, batch, on_error)
+    yield from _zoom_batch(pipeline, batch)
 
 
 def _zoom_batch(
-    pipeline: ZoomPipeline, batch: Sequence[VisualQuestion | None], on_error: OnError
-) -> Iterator[Zoom | None]:
-    questions = [question for question in batch if question is not None]
-    zooms: list[Zoom] | None = []
-    if questions:
-        try:
-            zooms = pipeline.zoom_batch(questions)
-        except CropVLMError as error:
-            _pass_over(error, on_error)
-            zooms = None
-    found = iter(zooms or ())
-    for question in batch:
-        yield None if question is None or zooms is None else next(found)
+    pipeline: ZoomPipeline, batch: Sequence[VisualQuestion | CropVLMError]
+) -> Iterator[Zoom | CropVLMError]:
+    questions = [opened for opened in batch if isinstance(opened, VisualQuestion)]
+    found = iter(_outcomes(pipeline, questions))
+    for opened in batch:
+        yield opened if isinstance(opened, CropVLMError) else next(found)
 
 
-def _pass_over(error: CropVLMError, on_error: OnError) -> None:
+def _outcomes(
+    pipeline: ZoomPipeline, questions: Sequence[VisualQuestion]
+) -> Sequence[Zoom | CropVLMError]:
+    try:
+        zooms = pipeline.zoom_batch(questions) if questions else []
+    except CropVLMError as error:
+        if len(questions) == 1 or isinstance(error, DeadlineError):
+            return [error] * len(questions)
+        return [outcome for one in questions for outcome in _outcomes(pipeline, [one])]
+    if zooms:
+        crops = sum(len(zoom.crops) for zoom in zooms)
+        logger.info("looked at %d images and questions: %d crops", len(zooms), crops)
+    return zooms
+
+
+def zoomed(outcome: Zoom | CropVLMError, on_error: OnError) -> Zoom | None:
+    """Return the zoom; where there is none, raise why, or log it and return None."""
+    if isinstance(outcome, Zoom):
+        return outcome
     if on_error == "raise":
-        raise error
-    logger.warning("not zoomed into: %s", error)
+        outcome.add_note('on_error="skip" lets such an image pass without a crop')
+        raise outcome
+    logger.warning("not zoomed into: %s", outcome)
+    return None
 
 
 class TurnZoom:
@@ -146,39 +194,61 @@ class TurnZoom:
 
         Raises:
             ValueError: ``on_error`` is neither "raise" nor "skip".
+            TypeError: ``pipeline`` is no pipeline, or ``question`` cannot be called.
         """
         if on_error not in ("raise", "skip"):
             raise ValueError(f'expected on_error "raise" or "skip", got {on_error!r}')
-        self._pipeline = pipeline
+        if question is not None and not callable(question):
+            raise TypeError(f"expected question as a function of a text, got {shorten(question)}")
+        self._pipeline = checked_pipeline(pipeline)
         self._find_question = question
         self._on_error: OnError = on_error
         self._remembered = remembered
         self._known: OrderedDict[bytes, tuple[CaptionedCrop, ...]] = OrderedDict()
+        self._failed: dict[bytes, float] = {}  # and when
         self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle without what is remembered."""
+        return self.__dict__ | {"_known": OrderedDict(), "_failed": {}, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Begin with an empty memory."""
+        self.__dict__ |= state | {"_lock": threading.Lock()}
 
     def crops(self, turns: Sequence[Turn]) -> list[list[tuple[CaptionedCrop, ...]]]:
         """For each turn, for each of its images: the crops, none where the whole image is right.
 
         Raises:
-            CropVLMError: as :func:`zoom_each`.
+            CropVLMError: with ``on_error="raise"``: an image of a turn that is not past is refused,
+                damaged or too large, or the cropper failed.
         """
         questions = [self._question(turn.text) if turn.images else "" for turn in turns]
-        pairs = [
-            (_checked(image), question)
+        looks = [
+            _Look(_checked(image), question, "skip" if turn.past else self._on_error)
             for turn, question in zip(turns, questions, strict=True)
             for image in (turn.images if question else ())
         ]
-        keys = [_key(image, question) for image, question in pairs]
+        keys = [look.key for look in looks]
         found = self._recall(keys)
-        missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in found}
+        strict = {key for key, look in zip(keys, looks, strict=True) if look.on_error == "raise"}
+        lately = time.monotonic() - RETRY_AFTER
+        for key in keys:
+            if key not in strict and self._failed.get(key, lately) > lately:
+                found[key] = ()
+        missing = {key: look for key, look in zip(keys, looks, strict=True) if key not in found}
         pipeline = self._pipeline or (default_pipeline() if missing else None)
         if pipeline is not None:
-            zooms = zoom_each(pipeline, list(missing.values()), self._on_error)
-            for key, zoom in zip(missing, zooms, strict=True):
-                crops = () if zoom is None else zoom.crops
-                found[key] = tuple(CaptionedCrop.of(crop) for crop in crops)
-                if zoom is not None:
-                    self._remember(key, found[key])
+            asked = [(look.image, look.question) for look in missing.values()]
+            for key, outcome in zip(missing, zoom_each(pipeline, asked), strict=True):
+                if isinstance(outcome, Zoom):
+                    found[key] = tuple(map(CaptionedCrop.of, outcome.crops))
+                    if outcome.reason not in ("unreadable", "timed_out"):
+                        self._remember(key, found[key])
+                else:
+                    zoomed(outcome, "raise" if key in strict else "skip")
+                    found[key] = ()
+                    self._failed = {key: time.monotonic()} | dict(list(self._failed.items())[:999])
         each = iter([found[key] for key in keys])
         return [
             [next(each) if question else () for _ in turn.images]
@@ -186,13 +256,7 @@ class TurnZoom:
         ]
 
     def _question(self, text: str) -> str:
-        """The question in a turn's text; of a text too long for one, its last line."""
-        if self._find_question is not None:
-            text = self._find_question(text)
-        text = text.strip()
-        if len(text) > MAX_QUESTION:
-            text = text.splitlines()[-1][-MAX_QUESTION:].strip()
-        return text
+        return to_question(text if self._find_question is None else self._find_question(text))
 
     def _recall(self, keys: Sequence[bytes]) -> dict[bytes, tuple[CaptionedCrop, ...]]:
         with self._lock:
@@ -208,15 +272,26 @@ class TurnZoom:
                 self._known.popitem(last=False)
 
 
+class _Look(NamedTuple):
+    image: bytes | str | CropVLMError
+    question: str
+    on_error: OnError
+
+    @property
+    def key(self) -> bytes:
+        """A digest of image and question."""
+        image = str(self.image) if isinstance(self.image, CropVLMError) else self.image
+        digest = hashlib.blake2b(_bytes(self.question) + b"\0", digest_size=16)
+        digest.update(_bytes(image))
+        return digest.digest()
+
+
+def _bytes(content: bytes | str) -> bytes:
+    return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+
+
 def _checked(image: bytes | str | CropVLMError) -> bytes | str | CropVLMError:
     """No text of a conversation is ever taken for a path."""
     if isinstance(image, str) and not is_data_uri(image):
         return SourceError("expected an image as bytes or a data: URI, got another text")
     return image
-
-
-def _key(image: bytes | str | CropVLMError, question: str) -> bytes:
-    digest = hashlib.blake2b(question.encode("utf-8", "surrogatepass") + b"\0", digest_size=16)
-    content = str(image) if isinstance(image, CropVLMError) else image
-    digest.update(content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content)
-    return digest.digest()

@@ -267,6 +267,18 @@ class ZoomPipeline:
         return Answer(checked_replies(replies, 1)[0], zoom)
 
 
+def checked_pipeline(pipeline: object) -> ZoomPipeline | None:
+    """Return what a caller handed in as a pipeline, if it is one or None.
+
+    Raises:
+        TypeError: it is something else, such as the cropper alone.
+    """
+    if pipeline is None or isinstance(pipeline, ZoomPipeline):
+        return pipeline
+    hint = ": ZoomPipeline(cropper)" if isinstance(pipeline, Cropper) else ""
+    raise TypeError(f"expected a ZoomPipeline or None, got a {type(pipeline).__name__}{hint}")
+
+
 def _open_once(questions: Sequence[VisualQuestion]) -> list[VisualQuestion]:
     upright: dict[object, Image.Image] = {}
     opened: list[VisualQuestion] = []

@@ -2,7 +2,7 @@
 
 ::
 
-    pip install 'cropvlm[langchain]' langchain-openai
+    pip install '.[langchain]' langchain-openai
     export OPENAI_API_KEY=...
     python examples/langchain_agent.py
     python examples/langchain_agent.py page.jpg "Who is the seller?" --model anthropic:MODEL

@@ -2,7 +2,7 @@
 
 ::
 
-    pip install 'cropvlm[langchain]' langchain-openai
+    pip install '.[langchain]' langchain-openai
     export OPENAI_API_KEY=...
     python examples/langchain_chain.py
     python examples/langchain_chain.py "Who is the seller?" page1.jpg page2.jpg

@@ -2,7 +2,7 @@
 
 ::
 
-    pip install 'cropvlm[llamaindex]' llama-index-llms-openai
+    pip install '.[llamaindex]' llama-index-llms-openai
     export OPENAI_API_KEY=...
     python examples/llamaindex_agent.py
     python examples/llamaindex_agent.py page.jpg "Who is the seller?"

@@ -24,11 +24,14 @@ def image_in(block: str | dict[str, Any]) -> Held | None:
         return None
     kind = block.get("type")
     if kind == "non_standard" and isinstance(block.get("value"), dict):
-        return image_in(block["value"])
+        inner = block["value"]
+        return None if inner.get("type") == "non_standard" else image_in(inner)
     if kind in ("image_url", "input_image"):
         holder = block.get("image_url")
         url = holder.get("url") if isinstance(holder, Mapping) else holder
         return _from_url(url) if url else _refused(block)
+    if kind == "file" and str(block.get("mime_type")).startswith("image/"):
+        return _standard(block)
     if kind == "image" or (kind is None and isinstance(block.get("image"), Mapping)):
         return _standard(block)
     inline = block.get("inline_data", block.get("inlineData"))
@@ -68,13 +71,14 @@ def _of_type(mime_type: object, data: object) -> Held | None:
 def _from_data(data: str | bytes) -> Held:
     if isinstance(data, bytes):
         return data
-    return data if is_data_uri(data) else f"data:image/png;base64,{data}"
+    return data if is_data_uri(data) else f"data:image/png;base64,{''.join(data.split())}"
 
 
 def _from_url(url: object) -> Held:
     if isinstance(url, str) and is_data_uri(url):
         return url
-    return SourceError("expected an image as data, got a URL: send the image's bytes as base64")
+    what = "a URL" if "://" in str(url) else "a text that is neither"
+    return SourceError(f"expected an image as data, got {what}: send the image's bytes as base64")
 
 
 def _refused(block: Mapping[str, Any]) -> SourceError:

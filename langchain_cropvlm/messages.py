@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 from langchain_core.language_models import LanguageModelInput
 from langchain_core.messages import (
@@ -15,7 +15,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from cropvlm_core.errors import CropVLMError
-from cropvlm_core.turns import CaptionedCrop, FindQuestion, OnError, Turn, TurnZoom
+from cropvlm_core.turns import CaptionedCrop, FindQuestion, OnError, Turn, TurnZoom, to_turns
 from cropvlm_core.zoom import ZoomPipeline
 from langchain_cropvlm.blocks import blocks_of, image_block, image_in, text_block, text_of
 
@@ -23,18 +23,15 @@ OPT_OUT = "zoom"
 """``HumanMessage(..., additional_kwargs={"zoom": False})`` is left as it is."""
 
 
-def wants_zoom(message: BaseMessage) -> TypeGuard[HumanMessage | ChatMessage]:
-    """Whether a message is a user's and has not opted out."""
+def to_turn(message: BaseMessage) -> Turn | None:
+    """Read what a user said at once; None where it was somebody else."""
     by_user = isinstance(message, HumanMessage) or (
         isinstance(message, ChatMessage) and message.role == "user"
     )
-    return by_user and message.additional_kwargs.get(OPT_OUT) is not False
-
-
-def to_turn(message: BaseMessage) -> Turn:
-    """Read what a user said at once; a message of anybody else has no images here."""
-    if not wants_zoom(message):
-        return Turn("", ())
+    if not by_user:
+        return None
+    if message.additional_kwargs.get(OPT_OUT) is False:
+        return Turn(text_of(message), ())
     held = (image_in(block) for block in blocks_of(message))
     return Turn(text_of(message), tuple(image for image in held if image is not None))
 
@@ -42,7 +39,8 @@ def to_turn(message: BaseMessage) -> Turn:
 def with_crops(message: BaseMessage, crops: Sequence[Sequence[CaptionedCrop]]) -> BaseMessage:
     """Return a copy with each image's captions and crops behind it; itself where there are none.
 
-    ``crops`` holds, for each image of the message in order, its crops.
+    ``crops`` holds, for each image of the message in order, its crops. The copy opts out: whoever
+    keeps it and comes again gets no crops of crops.
     """
     if not any(crops):
         return message
@@ -53,7 +51,8 @@ def with_crops(message: BaseMessage, crops: Sequence[Sequence[CaptionedCrop]]) -
         if image_in(block) is not None:
             for crop in next(each):
                 blocks += [text_block(crop.caption), image_block(crop.data, crop.mime_type)]
-    return message.model_copy(update={"content": blocks})
+    kwargs = message.additional_kwargs | {OPT_OUT: False}
+    return message.model_copy(update={"content": blocks, "additional_kwargs": kwargs})
 
 
 class ConversationZoom:
@@ -67,12 +66,9 @@ class ConversationZoom:
 
     def zoom(self, *conversations: Sequence[BaseMessage]) -> list[list[BaseMessage]]:
         """Return the conversations with crops, in one batch; the given ones stay as they are."""
-        turns = [to_turn(message) for conversation in conversations for message in conversation]
+        turns = [turn for talk in conversations for turn in to_turns([*map(to_turn, talk)])]
         crops = iter(self._turns.crops(turns))
-        return [
-            [with_crops(message, next(crops)) for message in conversation]
-            for conversation in conversations
-        ]
+        return [[with_crops(message, next(crops)) for message in talk] for talk in conversations]
 
 
 class ZoomMessages(Runnable[LanguageModelInput, list[BaseMessage]]):
@@ -93,19 +89,19 @@ class ZoomMessages(Runnable[LanguageModelInput, list[BaseMessage]]):
         self,
         input: LanguageModelInput,  # noqa: A002 - its base's name
         config: RunnableConfig | None = None,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ARG002 - its base's, for models
     ) -> list[BaseMessage]:
         """Add crops to the messages of one conversation."""
-        return self._call_with_config(self._one, input, config, **kwargs)
+        return self._call_with_config(self._one, input, config)
 
     async def ainvoke(
         self,
         input: LanguageModelInput,  # noqa: A002 - its base's name
         config: RunnableConfig | None = None,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ARG002 - its base's, for models
     ) -> list[BaseMessage]:
         """Like :meth:`invoke`; the event loop goes on."""
-        return await self._acall_with_config(self._aone, input, config, **kwargs)
+        return await self._acall_with_config(self._aone, input, config)
 
     def batch(
         self,
@@ -113,11 +109,11 @@ class ZoomMessages(Runnable[LanguageModelInput, list[BaseMessage]]):
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ARG002 - its base's, for models
     ) -> list[list[BaseMessage]]:
         """Add crops to several conversations in one batch of the cropper."""
         return self._batch_with_config(
-            self._many, inputs, config, return_exceptions=return_exceptions, **kwargs
+            self._many, inputs, config, return_exceptions=return_exceptions
         )
 
     async def abatch(
@@ -126,11 +122,11 @@ class ZoomMessages(Runnable[LanguageModelInput, list[BaseMessage]]):
         config: RunnableConfig | list[RunnableConfig] | None = None,
         *,
         return_exceptions: bool = False,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ARG002 - its base's, for models
     ) -> list[list[BaseMessage]]:
         """Like :meth:`batch`; the event loop goes on."""
         return await self._abatch_with_config(
-            self._amany, inputs, config, return_exceptions=return_exceptions, **kwargs
+            self._amany, inputs, config, return_exceptions=return_exceptions
         )
 
     def _one(self, given: LanguageModelInput) -> list[BaseMessage]:
@@ -168,18 +164,20 @@ def zoom_messages(
         chain = prompt | zoom_messages() | model
 
     It takes what a chat model takes (a prompt, messages or a text) and returns messages: copies,
-    where crops were added. A message without text, or with
-    ``additional_kwargs={"zoom": False}``, stays as it is, and so do those of anybody but the user.
+    where crops were added. An image without words is asked about in the words of the user messages
+    right before and after it. Messages of anybody but the user, and those with
+    ``additional_kwargs={"zoom": False}``, stay as they are.
 
     Args:
         pipeline: the cropper to follow; None is the shared default, built when it is first needed.
         question: finds the question in a message's text, where a prompt template put more into it;
             what it returns blank is not zoomed into.
         on_error: "raise", or "skip": an image that cannot be zoomed into (a URL, damaged data)
-            goes on as it is, and the log says why.
+            goes on as it is, and the log says why. Images of earlier turns are always passed over.
 
     Raises:
         ValueError: another ``on_error``.
+        TypeError: ``pipeline`` is no pipeline, or ``question`` no function.
         SourceError, ImageError, ModelError: when invoked with ``on_error="raise"``: an image that
             is a URL or a file's id, an image that does not open, a cropper that failed.
     """

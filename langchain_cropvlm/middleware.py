@@ -22,11 +22,13 @@ class ZoomMiddleware(AgentMiddleware[Any, Any, Any]):
         agent = create_agent(model, tools, middleware=[ZoomMiddleware()])
 
     Every question of the user that carries an image reaches the model with the crop behind the
-    image. Each is looked at once, however many turns follow. A message with
-    ``additional_kwargs={"zoom": False}`` is left as it is.
+    image; question and image may stand in messages of their own, one right after the other. Each is
+    looked at once, however many turns follow. A message with ``additional_kwargs={"zoom": False}``
+    is left as it is.
 
     Images in tool results (such as :class:`~langchain_cropvlm.ZoomTool` returns) are moved into a
-    user message behind the results for models that do not see them there.
+    user message behind the results for models that do not see them there. Put it last in the list:
+    a middleware behind it that picks another model would make it decide by the wrong one.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class ZoomMiddleware(AgentMiddleware[Any, Any, Any]):
             question: finds the question in a message's text; see
                 :func:`~langchain_cropvlm.zoom_messages`.
             on_error: "raise", or "skip": an image that cannot be zoomed into (a URL, damaged data)
-                goes on as it is, and the log says why.
+                goes on as it is, and the log says why. Images of earlier turns are always passed
+                over.
 
         Raises:
             ValueError: another ``tool_images`` or ``on_error``.
+            TypeError: ``pipeline`` is no pipeline, or ``question`` no function.
         """
         super().__init__()
         if tool_images not in ("auto", "move", "keep"):

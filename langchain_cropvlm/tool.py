@@ -5,11 +5,12 @@ from typing import Annotated, Any, Literal
 
 from langchain_core.messages import BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import BaseTool, InjectedToolArg, ToolException
-from pydantic import BaseModel, Field, PlainSerializer
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, field_validator
 
-from cropvlm_core.errors import CropVLMError
+from cropvlm_core.errors import ImageError, ModelError, QuestionError, SourceError
 from cropvlm_core.prompts import ZOOM_TOOL, ZOOM_TOOL_IMAGE, ZOOM_TOOL_QUESTION
 from cropvlm_core.tool import NAME, choose_image, zoom_call
+from cropvlm_core.zoom import checked_pipeline
 from langchain_cropvlm.blocks import blocks_of, image_block, image_in, text_block
 
 
@@ -39,7 +40,7 @@ class ZoomTool(BaseTool):
     :class:`~langchain_cropvlm.ZoomMiddleware` or :func:`~langchain_cropvlm.move_tool_images`.
 
     What the model gets wrong (no such image, no question) and images that cannot be had come back
-    as a result with status "error" that says what was expected.
+    as a result with status "error" that says what was expected. A broken installation raises.
 
     Attributes:
         pipeline: the cropper to follow; None is the shared default, built at the first call.
@@ -59,6 +60,20 @@ class ZoomTool(BaseTool):
     unseen: bool = False
     messages_key: str = "messages"
 
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    @field_validator("pipeline")
+    @classmethod
+    def _is_pipeline(cls, pipeline: Any) -> Any:
+        return checked_pipeline(pipeline)
+
+    @field_validator("images", mode="before")
+    @classmethod
+    def _is_list(cls, images: Any) -> Any:
+        if not isinstance(images, list | tuple):
+            raise TypeError(f"expected images as a list, got a {type(images).__name__}")
+        return images
+
     def _run(
         self, question: str, image: int | None = None, runtime: Any = None
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -71,7 +86,7 @@ class ZoomTool(BaseTool):
         try:
             chosen, called = choose_image(held, image)
             answer = zoom_call(self.pipeline, chosen, called, question, unseen=self.unseen)
-        except CropVLMError as error:
+        except (SourceError, ImageError, QuestionError, ModelError) as error:
             raise ToolException(f"{self.name} failed: {error}") from error
         pictures = [image_block(data, mime_type) for data, mime_type in answer.pictures]
         return [text_block(answer.text), *pictures], answer.artifact
@@ -86,12 +101,19 @@ class ZoomTool(BaseTool):
 
 
 def _images_in(messages: Sequence[BaseMessage], own_name: str) -> list[Any]:
-    """Images of the user and of other tools, in order; crops of this tool are not zoomed again."""
+    """Images of the user and of other tools, in order; crops are not zoomed into again."""
     return [
         held
         for message in messages
         if isinstance(message, HumanMessage)
-        or (isinstance(message, ToolMessage) and message.name != own_name)
+        or (isinstance(message, ToolMessage) and not _is_ours(message, own_name))
         for block in blocks_of(message)
         if (held := image_in(block)) is not None
     ]
+
+
+def _is_ours(message: ToolMessage, own_name: str) -> bool:
+    artifact = message.artifact
+    return message.name == own_name or (
+        isinstance(artifact, dict) and {"zoomed", "crops"} <= artifact.keys()
+    )

@@ -48,17 +48,14 @@ def _without_images(message: ToolMessage) -> ToolMessage:
 
 
 def takes_tool_images(model: BaseChatModel) -> bool:
-    """Whether ``model`` sees an image in a tool's result.
+    """Whether ``model`` sees an image in a tool's result, by its class.
 
-    Decided by the class: OpenAI's family takes it by the Responses API only, Anthropic does. Of any
-    other its profile may tell; unknown is no, as an image from the user arrives everywhere.
+    OpenAI's family by the Responses API only, Anthropic always. Of any other it is not taken for
+    granted: an image from the user arrives nearly everywhere.
     """
     lineage = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(model).mro()}
     if "langchain_openai.BaseChatOpenAI" in lineage:
         return bool(getattr(model, "use_responses_api", None)) or (
             getattr(model, "output_version", None) == "responses/v1"
         )
-    if "langchain_anthropic.ChatAnthropic" in lineage:
-        return True
-    profile = getattr(model, "profile", None) or {}
-    return profile.get("image_tool_message") is True
+    return "langchain_anthropic.ChatAnthropic" in lineage

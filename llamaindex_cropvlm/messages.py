@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from llama_index.core.llms import ChatMessage, ImageBlock, MessageRole, TextBlock
 
-from cropvlm_core.turns import CaptionedCrop, FindQuestion, OnError, Turn, TurnZoom
+from cropvlm_core.turns import CaptionedCrop, FindQuestion, OnError, Turn, TurnZoom, to_turns
 from cropvlm_core.zoom import ZoomPipeline
 from llamaindex_cropvlm.nodes import image_in_block
 
@@ -26,9 +26,10 @@ def zoom_chat_messages(
 
         llm.chat(zoom_chat_messages(messages))
 
-    The given messages stay as they are; where crops are added, copies are returned. A message
-    without text, or with ``additional_kwargs={"zoom": False}``, stays as it is, and so do those of
-    anybody but the user.
+    The given messages stay as they are; where crops are added, copies are returned. An image
+    without words is asked about in the words of the user messages right before and after it.
+    Messages of anybody but the user, and those with ``additional_kwargs={"zoom": False}``, stay as
+    they are.
 
     Args:
         messages: one conversation.
@@ -36,14 +37,19 @@ def zoom_chat_messages(
         question: finds the question in a message's text, where a template put more into it; what
             it returns blank is not zoomed into.
         on_error: "raise", or "skip": an image that cannot be zoomed into (a URL, damaged data)
-            goes on as it is, and the log says why.
+            goes on as it is, and the log says why. Images of earlier turns are always passed over.
 
     Raises:
         ValueError: another ``on_error``.
+        TypeError: ``messages`` is a single one, ``pipeline`` is no pipeline, or ``question`` no
+            function.
         SourceError, ImageError, ModelError: with ``on_error="raise"``: an image that is a URL, one
             that does not open, a cropper that failed.
     """
-    turns = [_to_turn(message) for message in messages]
+    given: object = messages
+    if isinstance(given, ChatMessage):  # what types say, users may not
+        raise TypeError("expected a list of messages, got one ChatMessage")
+    turns = to_turns([*map(_to_turn, messages)])
     crops = TurnZoom(pipeline, question=question, on_error=on_error).crops(turns)
     return [_with_crops(message, each) for message, each in zip(messages, crops, strict=True)]
 
@@ -61,11 +67,14 @@ async def azoom_chat_messages(
     )
 
 
-def _to_turn(message: ChatMessage) -> Turn:
-    if message.role != MessageRole.USER or message.additional_kwargs.get(OPT_OUT) is False:
-        return Turn("", ())
+def _to_turn(message: ChatMessage) -> Turn | None:
+    if message.role != MessageRole.USER:
+        return None
+    text = message.content or ""
+    if message.additional_kwargs.get(OPT_OUT) is False:
+        return Turn(text, ())
     held = (image_in_block(block) for block in message.blocks)
-    return Turn(message.content or "", tuple(image for image in held if image is not None))
+    return Turn(text, tuple(image for image in held if image is not None))
 
 
 def _with_crops(message: ChatMessage, crops: Sequence[Sequence[CaptionedCrop]]) -> ChatMessage:
@@ -73,6 +82,7 @@ def _with_crops(message: ChatMessage, crops: Sequence[Sequence[CaptionedCrop]]) 
         return message
     each = iter(crops)
     copied = message.model_copy()
+    copied.additional_kwargs = message.additional_kwargs | {OPT_OUT: False}  # no crops of crops
     copied.blocks = []
     for block in message.blocks:
         copied.blocks.append(block)

@@ -74,7 +74,9 @@ def _held(data: str | bytes | None, path: Any, url: Any, where: str) -> Held:
     except SourceError as error:
         return error
     if url:
-        return SourceError(f"expected an image as data or a path in {where}, got a URL")
+        return SourceError(
+            f"expected an image as data or a path in {where}, got a URL: fetch the image first"
+        )
     return _lost(where)
 
 
@@ -120,7 +122,8 @@ def crop_node(
     """Return a crop as a node: base64 in the node, so that it survives every store.
 
     Its id depends on parent, question and place, so that the same crop is the same node again.
-    Metadata is hidden from models and embeddings. Relationships: PARENT is the page, SOURCE the
+    The page's metadata goes along, so that a citation can name it. All metadata is hidden from
+    models and embeddings. Relationships: PARENT is the page, SOURCE the
     page's own source, or the page.
     """
     data, mime_type = crop.encode()
@@ -131,14 +134,19 @@ def crop_node(
         text=text,
         image=base64.b64encode(data).decode("ascii"),
         image_mimetype=mime_type,
-        metadata=metadata,
+        metadata=parent.metadata | metadata,
         relationships={
             NodeRelationship.PARENT: page,
             NodeRelationship.SOURCE: parent.source_node or page,
         },
     )
-    _hide(node, list(metadata))
+    _hide(node, list(node.metadata))
     return node
+
+
+def is_crop(node: BaseNode) -> bool:
+    """Whether a node came from :func:`crop_node`, and is not to be zoomed into again."""
+    return "parent_id" in node.metadata and not node.metadata.keys().isdisjoint(("box", "box_left"))
 
 
 def _hide(node: BaseNode, keys: Sequence[str]) -> None:

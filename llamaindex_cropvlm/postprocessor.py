@@ -7,9 +7,9 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from cropvlm_core.turns import zoom_each
+from cropvlm_core.turns import to_question, zoom_each, zoomed
 from cropvlm_core.zoom import ZoomPipeline
-from llamaindex_cropvlm.nodes import crop_node, image_in_node
+from llamaindex_cropvlm.nodes import crop_node, image_in_node, is_crop
 from llamaindex_cropvlm.settings import ZoomSettings
 from llamaindex_cropvlm.watch import watch
 
@@ -24,8 +24,9 @@ class ZoomPostprocessor(ZoomSettings, BaseNodePostprocessor):
         )
 
     A crop is an ``ImageNode`` with its page's score; its metadata (``box``, ``pixels``,
-    ``confidence``, ``parent_id``) is hidden from the model. Text nodes, and calls without a query,
-    pass through. All images of a call go through the cropper in one batch.
+    ``confidence``, ``parent_id``, and the page's own) is hidden from the model. Text nodes, crops
+    made before, and calls without a query pass through. All images of a call go through the cropper
+    in one batch.
 
     Page and crop must reach the model in one call: use ``response_mode="compact"`` (the default),
     ``"simple_summarize"`` or ``"tree_summarize"``, ``multimodal=True``, and an LLM whose metadata
@@ -61,17 +62,21 @@ class ZoomPostprocessor(ZoomSettings, BaseNodePostprocessor):
     def _postprocess_nodes(
         self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
     ) -> list[NodeWithScore]:
-        question = "" if query_bundle is None else query_bundle.query_str.strip()
+        question = "" if query_bundle is None else to_question(query_bundle.query_str)
         if not question:
             return nodes
-        held = {index: image_in_node(scored.node) for index, scored in enumerate(nodes)}
+        held = {
+            index: None if is_crop(scored.node) else image_in_node(scored.node)
+            for index, scored in enumerate(nodes)
+        }
         images = {index: image for index, image in held.items() if image is not None}
         chosen = list(images.items())[: self.top_n]
         if not chosen:
             return nodes
-        zooms = zoom_each(self.pipeline, [(image, question) for _, image in chosen], self.on_error)
+        outcomes = zoom_each(self.pipeline, [(image, question) for _, image in chosen])
         crops: dict[int, list[NodeWithScore]] = {}
-        for (index, _), zoom in zip(chosen, zooms, strict=True):
+        for (index, _), outcome in zip(chosen, outcomes, strict=True):
+            zoom = zoomed(outcome, self.on_error)
             scored = nodes[index]
             crops[index] = [
                 NodeWithScore(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from llama_index.core.bridge.pydantic import BaseModel, Field
@@ -13,7 +14,7 @@ from llama_index.core.workflow import Context
 from cropvlm_core.images import ImageSource
 from cropvlm_core.prompts import ZOOM_TOOL, ZOOM_TOOL_IMAGE, ZOOM_TOOL_QUESTION
 from cropvlm_core.tool import NAME, choose_image, zoom_call
-from cropvlm_core.zoom import ZoomPipeline
+from cropvlm_core.zoom import ZoomPipeline, checked_pipeline
 from llamaindex_cropvlm.messages import to_block
 from llamaindex_cropvlm.nodes import image_in_block
 from llamaindex_cropvlm.watch import watch
@@ -59,9 +60,9 @@ class ZoomToolSpec(BaseToolSpec):
         unseen: bool = False,
     ) -> None:
         """Set up; nothing is loaded before the first call."""
-        if isinstance(images, str | bytes):
-            raise TypeError("expected a list of images, got one text or bytes")
-        self.pipeline = pipeline
+        if not isinstance(images, list | tuple):
+            raise TypeError(f"expected images as a list, got a {type(images).__name__}")
+        self.pipeline = checked_pipeline(pipeline)
         self.images = tuple(images)
         self.unseen = unseen
         self.spec_functions: list[SPEC_FUNCTION_TYPE] = ["zoom_given" if images else "zoom"]
@@ -99,6 +100,8 @@ class ZoomToolSpec(BaseToolSpec):
         self, images: Sequence[Any], question: str, image: object
     ) -> list[TextBlock | ImageBlock]:
         chosen, called = choose_image(images, image)
+        if isinstance(chosen, ImageBlock):
+            chosen = Path(chosen.path) if chosen.path else image_in_block(chosen)
         answer = zoom_call(self.pipeline, chosen, called, question, unseen=self.unseen)
         watch()
         pictures = [to_block(data, mime_type) for data, mime_type in answer.pictures]
@@ -110,11 +113,11 @@ async def _conversation(ctx: Context) -> Sequence[ChatMessage]:
     return () if memory is None else await memory.aget_all()
 
 
-def _images_in(messages: Sequence[ChatMessage]) -> list[Any]:
+def _images_in(messages: Sequence[ChatMessage]) -> list[ImageBlock]:
     return [
-        held
+        block
         for message in messages
         if message.role == MessageRole.USER
         for block in message.blocks
-        if (held := image_in_block(block)) is not None
+        if isinstance(block, ImageBlock)
     ]

@@ -4,6 +4,7 @@
 Responses twin and Anthropic's package send the image too.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -44,10 +45,15 @@ def with_tool_images(llm: _Model) -> _Model:
         agent = FunctionAgent(tools=ZoomToolSpec().to_tool_list(), llm=with_tool_images(llm))
 
     For ``llama_index.llms.openai.OpenAI`` and others that speak Chat Completions.
+
+    Raises:
+        TypeError: ``llm`` is no LLM, such as a model's name.
     """
-    kind = type(llm)
+    if not isinstance(llm, LLM):
+        raise TypeError(f"expected an LLM of LlamaIndex, got a {type(llm).__name__}")
     copied = llm.model_copy()
-    copied.__class__ = type(kind.__name__, (_MovesToolImages, kind), {"__doc__": kind.__doc__})
+    if not moves_tool_images(llm):
+        copied.__class__ = _moving(type(llm))  # type: ignore[assignment]
     return copied
 
 
@@ -56,8 +62,18 @@ def moves_tool_images(llm: LLM) -> bool:
     return isinstance(llm, _MovesToolImages)
 
 
+@functools.cache
+def _moving(kind: type[LLM]) -> type[LLM]:
+    return type(kind.__name__, (_MovesToolImages, kind), {"__doc__": kind.__doc__})
+
+
 class _MovesToolImages:
     """Goes before an LLM's class; every request with tools comes through these four."""
+
+    def __reduce__(self) -> Any:
+        bare = self.model_copy()  # type: ignore[attr-defined]
+        bare.__class__ = type(self).__bases__[1]
+        return with_tool_images, (bare,)
 
     def chat(self, messages: Sequence[ChatMessage], **kwargs: Any) -> Any:
         return super().chat(move_tool_images(messages), **kwargs)  # type: ignore[misc]

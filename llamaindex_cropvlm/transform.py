@@ -8,10 +8,10 @@ from typing import Any
 from llama_index.core.bridge.pydantic import Field
 from llama_index.core.schema import BaseNode, TransformComponent
 
-from cropvlm_core.errors import CropVLMError, SourceError
-from cropvlm_core.turns import zoom_each
+from cropvlm_core.errors import CropVLMError, SourceError, shorten
+from cropvlm_core.turns import zoom_each, zoomed
 from cropvlm_core.zoom import Crop, ZoomPipeline
-from llamaindex_cropvlm.nodes import HASH_KEY, crop_node, image_hash, image_in_node, stamp
+from llamaindex_cropvlm.nodes import HASH_KEY, crop_node, image_hash, image_in_node, is_crop, stamp
 from llamaindex_cropvlm.settings import ZoomSettings
 
 
@@ -25,8 +25,9 @@ class ZoomTransform(ZoomSettings, TransformComponent):
     A crop is an ``ImageNode``; its text is the question, so that it is found by it. Its metadata,
     flat as vector stores want it and hidden from models and embeddings: ``field`` (the question's
     name), ``box_left, box_top, box_right, box_bottom`` (fractions of the page), ``confidence``,
-    ``parent_id``, and ``image_sha256`` of the page. Pages get ``image_sha256`` too. Text nodes pass
-    through. No crop is made where the whole page is the right view.
+    ``parent_id``, ``image_sha256`` of the page, and the page's own. Pages go on as copies with
+    ``image_sha256``. Text nodes and crops made before pass through. No crop is made where the whole
+    page is the right view. Put it behind splitters: they take the image out of an ``ImageNode``.
 
     LlamaIndex's ingestion cache takes two images with the same text and metadata for the same one.
     So results are never taken from that cache unless you set ``cacheable=True``, which asks for
@@ -63,6 +64,10 @@ class ZoomTransform(ZoomSettings, TransformComponent):
         if isinstance(questions, str):  # a sequence of letters to everybody else
             questions = [questions]
         named = questions if isinstance(questions, Mapping) else {text: text for text in questions}
+        for stored in ("cropper_version", "never_cached"):  # of to_dict, and no fields
+            fields.pop(stored, None)
+        if any(not text.strip() for text in named.values()):
+            raise ValueError(f"expected questions, got blank text among {shorten(list(named))}")
         super().__init__(pipeline, questions=dict(named), **fields)
 
     @classmethod
@@ -84,21 +89,35 @@ class ZoomTransform(ZoomSettings, TransformComponent):
         return await asyncio.to_thread(self.__call__, nodes, **kwargs)
 
     def _with_crops(self, node: BaseNode) -> list[BaseNode]:
-        held = image_in_node(node)
+        held = None if is_crop(node) else image_in_node(node)
         if held is None:
             return [node]
         if self.cacheable and not isinstance(held, CropVLMError):
             _check_cacheable(node, held)
         if not isinstance(held, CropVLMError):
-            stamp(node, held)
+            node = _stamped(node, held)
         asked = [(held, question) for question in self.questions.values()]
         crops: list[BaseNode] = []
-        zooms = zoom_each(self.pipeline, asked, self.on_error)
-        for (name, question), zoom in zip(self.questions.items(), zooms, strict=True):
+        outcomes = zoom_each(self.pipeline, asked)
+        for (name, question), outcome in zip(self.questions.items(), outcomes, strict=True):
+            zoom = zoomed(outcome, self.on_error)
             for crop in zoom.crops if zoom else ():
                 metadata = _metadata(node, crop, name)
                 crops.append(crop_node(node, crop, question, metadata, text=question))
         return [node, *crops] if self.keep_pages else crops
+
+
+def _stamped(node: BaseNode, image: bytes) -> BaseNode:
+    """A copy with the image's hash: a document store compares the node that was given."""
+    copied = node.model_copy(
+        update={
+            "metadata": dict(node.metadata),
+            "excluded_llm_metadata_keys": list(node.excluded_llm_metadata_keys),
+            "excluded_embed_metadata_keys": list(node.excluded_embed_metadata_keys),
+        }
+    )
+    stamp(copied, image)
+    return copied
 
 
 def _metadata(parent: BaseNode, crop: Crop, name: str) -> dict[str, Any]:

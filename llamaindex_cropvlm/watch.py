@@ -69,7 +69,7 @@ class _Watch(NullSpanHandler):
         elif isinstance(instance, LLM) and "messages" in bound_args.arguments:
             problem = why_dropped(instance, bound_args.arguments["messages"])
         if problem:
-            warnings.warn(problem, UserWarning, stacklevel=2)
+            warnings.warn(f"cropvlm: {problem}", UserWarning, stacklevel=2)
 
 
 def why_dropped(llm: LLM, messages: Sequence[ChatMessage]) -> str | None:
@@ -98,7 +98,10 @@ def why_apart(synthesizer: BaseSynthesizer, nodes: Sequence[NodeWithScore]) -> s
     apart = "page and crop will not reach the model together"
     mode = type(synthesizer).__name__
     if not getattr(synthesizer, "_multimodal", True):
-        return f"{apart}: {mode} sends text only; build the query engine with multimodal=True"
+        return (
+            f"{apart}: {mode} sends text only; build the query engine with multimodal=True "
+            "(as a chat engine: MultiModalContextChatEngine)"
+        )
     packs = isinstance(synthesizer, CompactAndRefine | CompactAndAccumulate)
     if isinstance(synthesizer, Refine | Accumulate) and not packs:
         return f'{apart}: {mode} sends one image a call; use response_mode="compact"'

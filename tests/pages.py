@@ -63,8 +63,10 @@ class FailingCropper(Cropper):
     """Stands for a cropper whose server is down."""
 
     name = "failing"
+    asked = 0
 
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
+        self.asked += 1
         raise ModelError(f"expected boxes for {len(questions)} questions, got no connection")
 
 

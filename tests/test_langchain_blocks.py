@@ -47,6 +47,8 @@ HELD: dict[str, dict[str, Any]] = {
     "Google, camel case": {"inlineData": {"mimeType": "image/png", "data": DATA}},
     "Google, bytes": {"inline_data": {"mime_type": "image/png", "data": png_of(PAGE)}},
     "LangChain for Google": {"type": "media", "mime_type": "image/png", "data": DATA},
+    "a file": {"type": "file", "base64": DATA, "mime_type": "image/png"},
+    "base64 in lines": {"type": "image", "base64": f"{DATA[:76]}\n{DATA[76:]}\n"},
     "Bedrock": {"image": {"format": "png", "source": {"bytes": png_of(PAGE)}}},
 }
 
@@ -64,7 +66,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a path where a URL belongs": (
         {"type": "image_url", "image_url": {"url": "/etc/hostname"}},
-        "a URL",
+        "neither",
     ),
     "a file URL": ({"type": "image_url", "image_url": "file:///etc/hostname"}, "a URL"),
     "Responses file": ({"type": "input_image", "file_id": "file-1"}, "uploaded file"),
@@ -89,7 +91,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "without any",
     ),
     "nothing": ({"type": "image"}, "without any"),
-    "numbers": ({"type": "image", "base64": 5, "url": 7}, "a URL"),
+    "numbers": ({"type": "image", "base64": 5, "url": 7}, "neither"),
 }
 
 OTHER: list[Any] = [
@@ -103,6 +105,7 @@ OTHER: list[Any] = [
     {"type": "tool_use", "id": "1", "name": "zoom", "input": {"image": 1}},
     {"type": "non_standard", "value": {"odd": 1}},
     {"text": "Bedrock"},
+    {"type": "non_standard", "value": {"type": "non_standard", "value": {"type": "image"}}},
     {},
 ]
 

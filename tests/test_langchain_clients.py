@@ -1,7 +1,9 @@
 """LangChain's real clients over a real socket: what reaches the server, in three protocols."""
 
 # ruff: noqa: E402
+import asyncio
 import copy
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ require_package("langchain_anthropic")
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel, FakeListChatModel
-from langchain_core.messages import HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_openai import AzureChatOpenAI, ChatOpenAI
 from langgraph.graph import START, MessagesState, StateGraph
@@ -321,8 +323,66 @@ def test_which_models_take_images_in_tool_results() -> None:
         )
         assert not takes_tool_images(azure)
     assert not takes_tool_images(unknown())
-    assert takes_tool_images(unknown({"image_tool_message": True}))
-    assert not takes_tool_images(unknown({"image_tool_message": False}))
+    assert not takes_tool_images(unknown({"image_tool_message": True}))  # profiles are too kind
+
+
+async def test_the_event_loop_goes_on() -> None:
+    class Slow(CountingCropper):
+        def propose_batch(self, questions: Any) -> Any:
+            time.sleep(0.3)
+            return super().propose_batch(questions)
+
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    with ChatServer(answers("ok")) as server:
+        agent = create_agent(chat(server), middleware=[ZoomMiddleware(ZoomPipeline(Slow()))])
+        ticking = asyncio.create_task(tick())
+        await asyncio.sleep(0)
+        started, before = time.monotonic(), ticks
+        await agent.ainvoke({"messages": [asks("What?", noise())]})
+        ticking.cancel()
+    assert time.monotonic() - started > 0.3
+    assert ticks - before > 10
+
+
+def test_a_url_of_an_earlier_turn_breaks_no_later_one() -> None:
+    image = {"type": "image", "url": "https://example.com/a.png"}
+    url = HumanMessage([{"type": "text", "text": "What is this?"}, image])
+    page = noise()
+    with ChatServer(answers("ok")) as server:
+        agent = create_agent(chat(server), middleware=[ZoomMiddleware(pipeline())])
+        talk: Any = [url, AIMessage("A sign."), asks("And this?", page)]
+        assert agent.invoke({"messages": talk})["messages"][-1].text == "ok"
+    assert "https://example.com/a.png" in str(server.requests[0])
+    last = {"messages": server.requests[0]["messages"][-1:]}
+    assert same(pictures(last), ("user", page), ("user", middle_of(page)))
+
+
+def test_picture_and_question_may_come_apart() -> None:
+    page = noise()
+    with ChatServer(answers("ok")) as server:
+        agent = create_agent(chat(server), middleware=[ZoomMiddleware(pipeline())])
+        agent.invoke({"messages": [asks("", page), HumanMessage("What is the total?")]})
+    assert same(pictures(server.requests[0]), ("user", page), ("user", middle_of(page)))
+
+
+def test_no_crops_of_crops_where_messages_are_kept() -> None:
+    page = noise()
+    talk: Any = [asks("What?", page)]
+    zoom = zoom_messages(pipeline())
+    for _ in range(3):
+        talk = zoom.invoke(talk)
+    with ChatServer(answers("ok")) as server:
+        create_agent(chat(server), middleware=[ZoomMiddleware(pipeline())]).invoke(
+            {"messages": talk}
+        )
+    assert same(pictures(server.requests[0]), ("user", page), ("user", middle_of(page)))
 
 
 @pytest.mark.parametrize("options", [{"tool_images": "drop"}, {"on_error": "ignore"}])

@@ -82,6 +82,7 @@ def test_the_given_messages_stay_as_they_are() -> None:
     assert given == before
     assert system is given[0]
     assert (shown.id, shown.name) == ("m1", "Ann")
+    assert zoom_messages(pipeline()).invoke([shown]) == [shown]  # no crops of crops
 
 
 def test_only_questions_of_the_user_are_zoomed_into() -> None:
@@ -89,6 +90,7 @@ def test_only_questions_of_the_user_are_zoomed_into() -> None:
     talk = [
         SystemMessage([page, {"type": "text", "text": "Style guide"}]),
         HumanMessage("No image here"),
+        AIMessage("Where?"),
         HumanMessage([page]),
         AIMessage([{"type": "text", "text": "I see"}]),
         ToolMessage([page, {"type": "text", "text": "What?"}], tool_call_id="1"),

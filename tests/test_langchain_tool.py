@@ -7,6 +7,7 @@ import logging
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMes
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
-from pydantic import BaseModel
+from pydantic import BaseModel, model_serializer
 
+from cropvlm_core import tool as core_tool
 from cropvlm_core.cropper import FixedCropper
+from cropvlm_core.errors import WeightsError
 from cropvlm_core.prompts import ZOOM_TOOL
 from cropvlm_core.zoom import ZoomPipeline
 from langchain_cropvlm import ZoomTool
@@ -269,6 +272,55 @@ def test_it_works_with_langchain_core_alone() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.stdout == "['text', 'image']\n['image', 'question']\n", done.stderr
+
+
+def test_the_conversation_is_not_copied_for_a_call() -> None:
+    class Heavy(BaseModel):
+        talk: list[Any]
+
+        @model_serializer
+        def dump(self) -> Any:
+            pytest.fail("the whole state was dumped")
+
+    page = noise()
+    tool = ZoomTool(pipeline=pipeline(), messages_key="talk")
+    runtime = SimpleNamespace(state=Heavy(talk=[asks(page)]))
+    message = tool.invoke(call(question="Total?", runtime=runtime))
+    assert crop_in(message).tobytes() == middle_of(page).tobytes()
+
+
+def test_results_of_another_zoom_tool_are_no_images_either() -> None:
+    page = noise()
+    other = ZoomTool(pipeline=pipeline(), name="look")
+    talk = [asks(page), AIMessage("", tool_calls=[call(0, question="Total?") | {"name": "look"}])]
+    talk += results(*talk, tool=other)
+    (message,) = results(*talk, AIMessage("", tool_calls=[call(question="Date?")]))
+    assert crop_in(message).tobytes() == middle_of(page).tobytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"images": "page.png"},
+        {"images": b"page"},
+        {"image": noise()},
+        {"pipline": pipeline()},
+        {"pipeline": CountingCropper()},
+        {"pipeline": "embedded"},
+    ],
+)
+def test_what_cannot_be_meant_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises((TypeError, ValueError), match=r"expected|Extra"):
+        ZoomTool(**options)
+
+
+def test_a_broken_installation_is_the_developers_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> Any:
+        raise WeightsError("expected a weight file, got 'policy.onnx': no such file")
+
+    monkeypatch.setattr(core_tool, "default_pipeline", broken)
+    with pytest.raises(WeightsError):
+        ZoomTool(images=[noise()]).invoke({"question": "Total?"})
 
 
 def test_the_pipeline_is_used() -> None:

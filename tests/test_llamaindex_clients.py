@@ -1,7 +1,9 @@
 """LlamaIndex with its real clients: each test looks at what crossed the socket."""
 
 # ruff: noqa: E402
+import asyncio
 import json
+import pickle
 import warnings
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -35,9 +37,12 @@ from llamaindex_cropvlm import (
     ZoomPostprocessor,
     ZoomToolSpec,
     azoom_chat_messages,
+    tool,
     with_tool_images,
     zoom_chat_messages,
 )
+from llamaindex_cropvlm.nodes import image_in_block
+from llamaindex_cropvlm.tool_images import moves_tool_images
 from llamaindex_cropvlm.watch import watch
 from tests.chat_server import Act, ChatServer
 from tests.model_server import answers, calls, pictures, zooms
@@ -523,3 +528,52 @@ async def test_plain_messages_with_their_crops(kind: Kind, way: str) -> None:
     crop = middle_of(second)
     assert all_same(shown, [first, middle_of(first), second, crop, second, crop])
     assert words_of(body).count("Part of the image above at full resolution") == 3
+
+
+async def test_the_tool_leaves_the_event_loop_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the cropper nor the reading of images runs on the loop."""
+    loops: list[bool] = []
+
+    def noting(block: Any) -> Any:
+        try:
+            asyncio.get_running_loop()
+            loops.append(True)
+        except RuntimeError:
+            loops.append(False)
+        return image_in_block(block)
+
+    monkeypatch.setattr(tool, "image_in_block", noting)
+    page = noise()
+    with ChatServer(calls(zooms("Total?")), answers("12.90")) as server:
+        llm = OpenAI(model="gpt-4.1-nano", api_key="x", api_base=server.url, max_retries=0)
+        agent = FunctionAgent(
+            tools=[*ZoomToolSpec(pipeline()).to_tool_list()], llm=with_tool_images(llm)
+        )
+        block = ImageBlock(image=png_of(page))
+        await agent.run(ChatMessage(role="user", blocks=[TextBlock(text="Total?"), block]))
+    assert loops == [False]
+
+
+async def test_no_path_reaches_the_model_by_an_image_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "secret-tenant.png"
+    path.write_bytes(png_of(noise()) + bytes(21 * 2**20))
+    with ChatServer(calls(zooms("Total?")), answers("Sorry.")) as server:
+        llm = OpenAI(model="gpt-4.1-nano", api_key="x", api_base=server.url, max_retries=0)
+        agent = FunctionAgent(
+            tools=[*ZoomToolSpec(pipeline()).to_tool_list()], llm=with_tool_images(llm)
+        )
+        block = ImageBlock(path=path, image_mimetype="image/png")
+        await agent.run(ChatMessage(role="user", blocks=[TextBlock(text="Total?"), block]))
+    (result,) = (part for part in server.requests[1]["messages"] if part["role"] == "tool")
+    assert "expected image 1 as an image that opens" in result["content"]
+    assert "secret" not in result["content"]
+
+
+def test_a_wrapped_model_can_be_pickled_and_wrapped_twice() -> None:
+    llm = with_tool_images(OpenAI(model="gpt-4.1-nano", api_key="x"))
+    again = pickle.loads(pickle.dumps(llm))
+    assert moves_tool_images(again)
+    assert isinstance(again, OpenAI)
+    assert type(with_tool_images(llm)) is type(llm)
+    with pytest.raises(TypeError, match="got a str"):
+        with_tool_images("gpt-4.1-nano")  # type: ignore[type-var]

@@ -100,8 +100,17 @@ async def test_the_given_messages_stay_as_they_are(zoom: Any) -> None:
         True,
     ]
     assert [one is other for one, other in zip(given[1].blocks, blocks, strict=True)] == [True] * 2
-    assert got[1].additional_kwargs == {"name": "me"}
+    assert got[1].additional_kwargs == {"name": "me", "zoom": False}
+    assert await zoom(got, pipeline()) == got  # no crops of crops
     assert got[1].role == MessageRole.USER
+
+
+async def test_picture_and_question_may_come_apart(zoom: Any) -> None:
+    cropper = CountingCropper()
+    shown, words = await zoom([asks("", noise()), asks(TOTAL)], ZoomPipeline(cropper))
+    assert kinds(shown).count("image") == 2
+    assert kinds(words).count("image") == 0
+    assert cropper.batches == [[TOTAL]]
 
 
 async def test_one_batch_and_each_pair_of_image_and_question_once(zoom: Any) -> None:
@@ -119,8 +128,10 @@ async def test_only_a_users_messages_with_a_text_and_an_image(zoom: Any) -> None
     out.additional_kwargs["zoom"] = False
     given = [
         out,
+        ChatMessage(role="assistant", content="Yes?"),
         asks("", noise()),
         asks(" \n", noise()),
+        ChatMessage(role="assistant", content="Yes?"),
         asks(TOTAL),
         *(asks(TOTAL, noise(), role=role) for role in MessageRole if role != MessageRole.USER),
     ]
@@ -139,7 +150,11 @@ async def test_messages_without_a_question_never_load_a_cropper(
 
     monkeypatch.setattr(loading, "_default", None)
     monkeypatch.setattr(loading, "load_cropper", refuse)
-    given = [ChatMessage(role="user", content=TOTAL), asks("", noise())]
+    given = [
+        ChatMessage(role="user", content=TOTAL),
+        ChatMessage(role="assistant", content="Yes?"),
+        asks("", noise()),
+    ]
     assert await zoom(given) == given
     assert await zoom([]) == []
 

@@ -274,7 +274,9 @@ def test_a_crop_node_holds_the_crop_and_survives_every_store() -> None:
         assert isinstance(back, ImageNode)
         assert back.image_mimetype == "image/png"
         assert back.text == "total"
-        assert back.metadata == {"box": [1, 2]}
+        assert back.metadata == {"file": "secret.png", "box": [1, 2]}
+        for mode in (MetadataMode.LLM, MetadataMode.EMBED):
+            assert "secret" not in back.get_content(mode)
         assert back.parent_node == RelatedNodeInfo(
             node_id=parent.node_id, node_type=ObjectType.IMAGE, hash=parent.hash
         )

@@ -15,7 +15,7 @@ from tests.programs import require_package
 
 require_package("llama_index.core")
 
-from llama_index.core.ingestion import IngestionCache, IngestionPipeline
+from llama_index.core.ingestion import DocstoreStrategy, IngestionCache, IngestionPipeline
 from llama_index.core.ingestion.pipeline import get_transformation_hash
 from llama_index.core.schema import (
     BaseNode,
@@ -26,17 +26,18 @@ from llama_index.core.schema import (
     TextNode,
     TransformComponent,
 )
+from llama_index.core.storage.docstore import SimpleDocumentStore
 from llama_index.core.vector_stores.utils import metadata_dict_to_node, node_to_metadata_dict
 from pydantic import ValidationError
 
 from cropvlm_core.box import Box
 from cropvlm_core.cropper import FixedCropper
-from cropvlm_core.errors import ModelError, QuestionError, SourceError
+from cropvlm_core.errors import ModelError, SourceError
 from cropvlm_core.images import open_image
 from cropvlm_core.loading import default_pipeline
 from cropvlm_core.zoom import ZoomPipeline
 from llamaindex_cropvlm import ZoomTransform, stamp_images
-from llamaindex_cropvlm.nodes import image_in_node
+from llamaindex_cropvlm.nodes import image_hash, image_in_node
 from tests.pages import (
     MIDDLE,
     CountingCropper,
@@ -88,7 +89,8 @@ async def test_each_page_is_followed_by_a_crop_for_each_question(transform: Any)
     first, second = noise(), noise(300, 200)
     given = [TextNode(text="May"), page_node(first), page_node(second)]
     got = await transform(ZoomTransform(pipeline(), questions=QUESTIONS), given)
-    assert [got[index] is node for index, node in zip((0, 1, 4), given, strict=True)] == [True] * 3
+    assert [got[index].node_id for index in (0, 1, 4)] == [node.node_id for node in given]
+    assert [node.metadata for node in given] == [{}, {}, {}]  # what was handed in stays as it was
     for page, parent, crops in ((first, given[1], got[2:4]), (second, given[2], got[5:7])):
         assert [crop.get_content() for crop in crops] == list(QUESTIONS.values())
         assert [crop.metadata["field"] for crop in crops] == list(QUESTIONS)
@@ -96,7 +98,8 @@ async def test_each_page_is_followed_by_a_crop_for_each_question(transform: Any)
             assert same(picture_in(crop), middle_of(page))
             assert crop.parent_node.node_id == parent.node_id
             assert crop.metadata["parent_id"] == parent.node_id
-            assert crop.metadata["image_sha256"] == parent.metadata["image_sha256"]
+            assert crop.metadata["image_sha256"] == image_hash(png_of(page))
+    assert got[1].metadata["image_sha256"] == image_hash(png_of(first))
     assert len(got) == 7
     assert len({node.node_id for node in got}) == 7
 
@@ -128,6 +131,7 @@ def test_metadata_is_flat_and_hidden_from_models_and_embeddings() -> None:
         "confidence": type(None),
         "parent_id": str,
         "image_sha256": str,
+        "file": str,
     }
     sides = [crop.metadata[f"box_{side}"] for side in ("left", "top", "right", "bottom")]
     assert Box(*sides) == MIDDLE
@@ -153,8 +157,8 @@ def test_questions_may_be_one_text_a_list_or_a_mapping() -> None:
     assert fields(QUESTIONS) == list(QUESTIONS.items())
     with pytest.raises(ValidationError, match="questions"):
         fields([])
-    with pytest.raises(QuestionError):
-        fields([" "])
+    with pytest.raises(ValueError, match="blank text"):
+        fields(["total", " "])
 
 
 async def test_pages_may_stay_behind(transform: Any) -> None:
@@ -194,10 +198,34 @@ async def test_an_image_that_fails_is_passed_over_and_logged(
     url, good = ImageNode(image_url="http://127.0.0.1:1/a.png"), page_node()
     with caplog.at_level(logging.WARNING, "cropvlm_core"):
         got = await transform(component, [url, good])
-    assert got[:2] == [url, good]
+    assert [node.node_id for node in got[:2]] == [url.node_id, good.node_id]
     assert [node.metadata["parent_id"] for node in got[2:]] == [good.node_id]
     assert "not zoomed into: " in caplog.text
     assert "got a URL" in caplog.text
+
+
+def test_no_crops_of_crops() -> None:
+    cropper = CountingCropper()
+    first = ZoomTransform(ZoomPipeline(cropper), questions=["total"])
+    second = ZoomTransform(ZoomPipeline(cropper), questions=["date"])
+    nodes = second(first([page_node()]))
+    assert [node.metadata.get("field") for node in nodes] == [None, "date", "total"]
+    assert cropper.batches == [["total"], ["date"]]
+
+
+def test_a_document_store_knows_its_pages_again() -> None:
+    pages = {f"page-{number}": base64_of(noise()) for number in range(2)}
+    cropper, component = counting()
+    ingestion = IngestionPipeline(
+        transformations=[component],
+        docstore=SimpleDocumentStore(),
+        docstore_strategy=DocstoreStrategy.DUPLICATES_ONLY,
+        disable_cache=True,
+    )
+    for _ in range(3):
+        fresh = [ImageNode(id_=name, image=image, text=name) for name, image in pages.items()]
+        ingestion.run(nodes=fresh)
+    assert len(cropper.batches) == 2
 
 
 async def test_awaited_it_leaves_the_event_loop_alone() -> None:

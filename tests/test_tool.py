@@ -10,13 +10,13 @@ from PIL import Image
 
 from cropvlm_core import tool
 from cropvlm_core.cropper import FixedCropper
-from cropvlm_core.errors import CropVLMError, ImageError, QuestionError, SourceError
+from cropvlm_core.errors import CropVLMError, ImageError, ModelError, QuestionError, SourceError
 from cropvlm_core.prompts import no_crop_text
 from cropvlm_core.tool import ToolAnswer, choose_image, zoom_call
 from cropvlm_core.zoom import ZoomPipeline
 from tests import bad_input
 from tests.model_server import decoded
-from tests.pages import CountingCropper, middle_of, noise, pipeline, png_of
+from tests.pages import CountingCropper, FailingCropper, middle_of, noise, pipeline, png_of
 
 
 @pytest.mark.parametrize(
@@ -145,6 +145,13 @@ def test_bytes_and_data_uris_say_what_is_wrong_with_them() -> None:
     with pytest.raises(SourceError, match="valid base64, got 5 characters") as caught:
         call("data:image/png;base64,SECR*")
     assert "SECR" not in str(caught.value)
+
+
+def test_no_message_to_a_model_quotes_a_server(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ModelError, match="go on without it") as caught:
+        call(noise(), pipeline=ZoomPipeline(FailingCropper()))
+    assert "connection" not in str(caught.value)
+    assert "no connection" in caplog.text
 
 
 def test_the_shared_default_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:

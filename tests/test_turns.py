@@ -1,18 +1,29 @@
 """From the user turns of a conversation to captioned crops: what all adapters share."""
 
+import copy
 import logging
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from PIL import Image
 
-from cropvlm_core import loading, turns
-from cropvlm_core.cropper import FixedCropper
-from cropvlm_core.errors import CropVLMError, ImageError, ModelError, SourceError
+from cropvlm_core import loading, questions, turns
+from cropvlm_core.cropper import FixedCropper, Proposal
+from cropvlm_core.errors import (
+    CropVLMError,
+    DeadlineError,
+    ImageError,
+    ModelError,
+    QuestionError,
+    SourceError,
+)
+from cropvlm_core.images import open_image
 from cropvlm_core.questions import MAX_QUESTION
-from cropvlm_core.turns import CaptionedCrop, Turn, TurnZoom, zoom_each
-from cropvlm_core.zoom import ZoomPipeline
+from cropvlm_core.turns import CaptionedCrop, Turn, TurnZoom, to_turns, zoom_each, zoomed
+from cropvlm_core.zoom import Zoom, ZoomPipeline
 from tests.model_server import decoded
 from tests.pages import CountingCropper, FailingCropper, middle_of, noise, pipeline, png_of
 
@@ -134,14 +145,70 @@ def test_what_fails_is_raised_or_passed_over_with_a_word_in_the_log(
     assert "got a URL" in caplog.records[0].getMessage()
 
 
-def test_a_cropper_that_fails_is_asked_again_next_time() -> None:
+def test_a_cropper_that_fails_is_asked_again_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     turn = Turn("What?", (png_of(noise()),))
     with pytest.raises(ModelError, match="no connection"):
         TurnZoom(ZoomPipeline(FailingCropper())).crops([turn])
-    zoom = TurnZoom(ZoomPipeline(FailingCropper()), on_error="skip")
-    assert zoom.crops([turn]) == [[()]]
-    zoom._pipeline = pipeline()
-    assert len(zoom.crops([turn])[0][0]) == 1
+    cropper = FailingCropper()
+    zoom = TurnZoom(ZoomPipeline(cropper), on_error="skip")
+    assert [zoom.crops([turn]) for _ in range(5)] == [[[()]]] * 5
+    assert cropper.asked == 1  # an agent's next turn does not wait for it again
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(turns, "RETRY_AFTER", 0.0)
+    zoom.crops([turn])
+    assert cropper.asked == 2
+
+
+def test_one_that_fails_costs_the_others_of_its_batch_nothing() -> None:
+    class Picky(CountingCropper):
+        def propose_batch(self, questions: Any) -> Any:
+            if any("bad" in question.question for question in questions):
+                raise ModelError("expected a box, got nonsense")
+            return super().propose_batch(questions)
+
+    asked = [(png_of(noise()), question) for question in ("1?", "bad?", "2?")]
+    outcomes = list(zoom_each(ZoomPipeline(Picky()), asked))
+    assert [type(outcome) for outcome in outcomes] == [Zoom, ModelError, Zoom]
+
+
+def test_a_server_that_is_too_slow_is_waited_for_once() -> None:
+    class Slow(CountingCropper):
+        def propose_batch(self, questions: Any) -> Any:
+            super().propose_batch(questions)
+            raise DeadlineError("expected boxes within 60 s")
+
+    cropper = Slow()
+    asked = [(png_of(noise()), question) for question in ("1?", "2?")]
+    assert [type(outcome) for outcome in zoom_each(ZoomPipeline(cropper), asked)] == [
+        DeadlineError,
+        DeadlineError,
+    ]
+    assert cropper.batches == [["1?", "2?"]]
+
+
+def test_what_could_not_be_read_is_asked_again() -> None:
+    class Mumbling(CountingCropper):
+        def propose_batch(self, questions: Any) -> Any:
+            super().propose_batch(questions)
+            return [Proposal(reason="unreadable") for _ in questions]
+
+    cropper = Mumbling()
+    zoom = TurnZoom(ZoomPipeline(cropper))
+    turn = Turn("What?", (png_of(noise()),))
+    assert [zoom.crops([turn]) for _ in range(2)] == [[[()]]] * 2
+    assert cropper.batches == [["What?"]] * 2
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda zoom: pickle.loads(pickle.dumps(zoom))])
+def test_it_can_be_copied_without_what_it_remembers(again: Any) -> None:
+    zoom = TurnZoom(pipeline(), on_error="skip")
+    turn = Turn("What?", (png_of(noise()), SourceError("expected an image")))
+    first = zoom.crops([turn])
+    twin = again(zoom)
+    assert not twin._known
+    assert twin.crops([turn]) == first
 
 
 def test_another_on_error_is_refused() -> None:
@@ -153,32 +220,119 @@ def test_images_are_opened_in_bounded_batches(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(turns, "PIXELS_A_BATCH", 2 * 200 * 300)
     cropper = CountingCropper()
     asked = [(png_of(noise()), f"{number}?") for number in range(5)]
-    zooms = list(zoom_each(ZoomPipeline(cropper), asked))
-    assert [zoom and zoom.asked.question for zoom in zooms] == ["0?", "1?", "2?", "3?", "4?"]
+    zooms = [seen(zoom) for zoom in zoom_each(ZoomPipeline(cropper), asked)]
+    assert [zoom.asked.question for zoom in zooms] == ["0?", "1?", "2?", "3?", "4?"]
     assert cropper.batches == [["0?", "1?"], ["2?", "3?"], ["4?"]]
 
 
-def test_several_questions_about_one_image_share_its_decoding() -> None:
+def seen(outcome: Zoom | CropVLMError) -> Zoom:
+    assert isinstance(outcome, Zoom)
+    return outcome
+
+
+def test_several_questions_about_one_image_share_its_decoding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     page = png_of(noise())
-    first, second = zoom_each(pipeline(), [(page, "Total?"), (page, "Date?")])
-    assert first is not None
-    assert second is not None
+    opened: list[Any] = []
+
+    def opening(source: Any) -> Image.Image:
+        opened.append(source)
+        return open_image(source)
+
+    monkeypatch.setattr(questions, "open_image", opening)
+    first, second = map(seen, zoom_each(pipeline(), [(page, "Total?"), (page, "Date?")]))
+    assert opened == [page]
     assert first.image is second.image
     assert (first.asked.question, second.asked.question) == ("Total?", "Date?")
 
 
 def test_errors_keep_their_places(caplog: pytest.LogCaptureFixture) -> None:
-    broken: CropVLMError = SourceError("expected an image, got a URL")
+    broken = SourceError("expected an image, got a URL")
     asked: list[tuple[bytes | CropVLMError, str]] = [
         (broken, "1?"),
         (png_of(noise()), "2?"),
         (broken, "3?"),
         (png_of(noise()), " "),
     ]
-    zooms = list(zoom_each(pipeline(), asked, "skip"))
-    assert [zoom is None for zoom in zooms] == [True, False, True, True]
-    assert len(caplog.records) == 3
+    outcomes = list(zoom_each(pipeline(), asked))
+    assert [type(outcome) for outcome in outcomes] == [
+        SourceError,
+        Zoom,
+        SourceError,
+        QuestionError,
+    ]
+    assert caplog.records == []
     assert list(zoom_each(pipeline(), [])) == []
+    failed = zoom_each(ZoomPipeline(FailingCropper()), asked)
+    assert [type(outcome) for outcome in failed] == [
+        SourceError,
+        ModelError,
+        SourceError,
+        QuestionError,
+    ]
+
+
+def test_an_outcome_is_returned_raised_or_logged(caplog: pytest.LogCaptureFixture) -> None:
+    (zoom,) = zoom_each(pipeline(), [(noise(), "What?")])
+    assert zoomed(zoom, "raise") is zoom
+    refused = SourceError("expected an image, got a URL")
+    with pytest.raises(SourceError) as caught:
+        zoomed(refused, "raise")
+    assert any("skip" in note for note in caught.value.__notes__)
+    assert zoomed(refused, "skip") is None
+    assert "got a URL" in caplog.text
+
+
+def test_what_was_done_is_told_without_content(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        list(zoom_each(pipeline(), [(noise(), "Secret?"), (noise(), "Secret?")]))
+    assert "looked at 2 images and questions: 2 crops" in caplog.text
+    assert "Secret" not in caplog.text
+
+
+def test_messages_right_after_one_another_belong_together() -> None:
+    page = b"page"
+    alone = Turn("", (page,))
+    talk = [alone, Turn("Total?", ()), None, Turn("Hi", ()), Turn(" ", (page,)), Turn("Date?", ())]
+    assert to_turns(talk) == [
+        Turn("Total?", (page,), past=True),
+        Turn("Total?", (), past=True),
+        Turn("", ()),  # somebody else's
+        Turn("Hi", ()),
+        Turn("Hi\nDate?", (page,)),
+        Turn("Date?", ()),
+    ]
+    own = [Turn("Total?", (page,)), Turn("Date?", (page,))]
+    assert to_turns(own) == own
+    assert to_turns([]) == []
+    assert to_turns([None]) == [Turn("", ())]
+    assert to_turns([alone, None]) == [alone, Turn("", ())]
+
+
+def test_what_failed_yesterday_fails_no_question_of_today(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    page = noise()
+    refused = SourceError("expected an image as data, got a URL")
+    zoom = TurnZoom(pipeline())
+    talk = [Turn("What?", (refused,), past=True), Turn("And this?", (png_of(page),))]
+    for _ in range(3):
+        old, (new,) = zoom.crops(talk)
+        assert old == [()]
+        assert shown(new[0]).tobytes() == middle_of(page).tobytes()
+    assert len(caplog.records) == 1  # told once, not at every turn
+    with pytest.raises(SourceError):
+        zoom.crops([*talk, Turn("What?", (refused,))])
+
+
+def test_only_a_pipeline_is_a_pipeline() -> None:
+    with pytest.raises(TypeError, match=r"got a CountingCropper: ZoomPipeline\(cropper\)"):
+        TurnZoom(CountingCropper())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="got a str"):
+        TurnZoom("embedded")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="function of a text, got 'Total"):
+        TurnZoom(question="Total?")  # type: ignore[arg-type]
 
 
 def test_threads_share_one_object() -> None:
