@@ -115,6 +115,7 @@ def _run(rank: int, plan: TrainingPlan, folder: Path, meeting: Path) -> None:
     distributed.init_process_group("gloo", store=store, rank=rank, world_size=plan.processes)
     try:
         _train(rank, plan, folder)
+        distributed.barrier()  # leave together: a group taken down while the other is busy aborts
     finally:
         distributed.destroy_process_group()
 
