@@ -11,8 +11,9 @@ Importing this package loads neither Pillow nor NumPy nor any model library: eac
 imported from its module when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from cropvlm_core.face import lazy_names
 
 if TYPE_CHECKING:
     from cropvlm_core.box import Box, BoxNotation
@@ -68,14 +69,7 @@ _ROOMS = {
     "read_questions": "questions",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name at its first use (PEP 562)."""
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _ROOMS)
 
 
 def __dir__() -> list[str]:

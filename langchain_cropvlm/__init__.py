@@ -12,10 +12,9 @@ them; ``zoom_messages`` is the Runnable for chains without an agent; ``move_tool
 images in tool results reach models that refuse them there. Each is imported at its first use.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cropvlm_core.errors import MissingExtraError
+from cropvlm_core.face import lazy_names
 
 if TYPE_CHECKING:
     from langchain_cropvlm.messages import ZoomMessages, zoom_messages
@@ -33,19 +32,7 @@ _ROOMS = {
     "zoom_messages": "messages",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name at its first use (PEP 562)."""
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("langchain", "langchain_core"):
-            raise
-        raise MissingExtraError(f"{__name__}.{name}", "langchain") from error
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _ROOMS, extra="langchain", needs=("langchain", "langchain_core"))
 
 
 def __dir__() -> list[str]:

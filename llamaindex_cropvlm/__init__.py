@@ -14,10 +14,9 @@ for plain chat messages; ``with_tool_images`` makes images in tool results reach
 them there. Each is imported at its first use.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cropvlm_core.errors import MissingExtraError
+from cropvlm_core.face import lazy_names
 
 if TYPE_CHECKING:
     from llamaindex_cropvlm.messages import azoom_chat_messages, zoom_chat_messages
@@ -49,19 +48,7 @@ _ROOMS = {
     "zoom_chat_messages": "messages",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a public name at its first use (PEP 562)."""
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("llama_index",):
-            raise
-        raise MissingExtraError(f"{__name__}.{name}", "llamaindex") from error
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _ROOMS, extra="llamaindex", needs=("llama_index",))
 
 
 def __dir__() -> list[str]:

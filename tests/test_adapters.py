@@ -57,6 +57,7 @@ def test_all_is_this_list_and_every_name_is_there(face: str) -> None:
         assert value.__module__.startswith(f"{face}.")
         assert value.__name__ == name
         assert value.__doc__
+        assert vars(module)[name] is value  # looked up once
     with pytest.raises(AttributeError, match="nonsense"):
         _ = module.nonsense
 
