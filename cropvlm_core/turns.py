@@ -4,7 +4,6 @@ An adapter reads its framework's messages as :class:`Turn`, and writes what :cla
 returns back into copies of them. Everything between the two is here.
 """
 
-import base64
 import hashlib
 import logging
 import threading
@@ -38,8 +37,6 @@ PIXELS_A_BATCH = 64_000_000
 RETRY_AFTER = 60.0
 """Seconds for which what failed is passed over without another try, or another word in the log."""
 
-ABOVE = "the image above"
-
 
 @dataclass(frozen=True)
 class Turn:
@@ -64,14 +61,9 @@ class CaptionedCrop:
     mime_type: str
 
     @classmethod
-    def of(cls, crop: Crop, image: str = ABOVE) -> "CaptionedCrop":
-        """Encode ``crop`` of ``image``, named as the model knows it."""
-        return cls(crop_caption(crop.box, image), *crop.encode())
-
-    @property
-    def base64(self) -> str:
-        """The data in base64."""
-        return base64.b64encode(self.data).decode("ascii")
+    def of(cls, crop: Crop) -> "CaptionedCrop":
+        """Encode a crop that will stand right behind its image."""
+        return cls(crop_caption(crop.box, "the image above"), *crop.encode())
 
 
 def to_turns(said: Sequence[Turn | None]) -> list[Turn]:

@@ -123,8 +123,8 @@ def crop_node(
 
     Its id depends on parent, question and place, so that the same crop is the same node again.
     The page's metadata goes along, so that a citation can name it. All metadata is hidden from
-    models and embeddings. Relationships: PARENT is the page, SOURCE the
-    page's own source, or the page.
+    models and embeddings. Relationships: PARENT is the page, SOURCE the page's own source, or the
+    page.
     """
     data, mime_type = crop.encode()
     page = parent.as_related_node_info()

@@ -1,6 +1,7 @@
 """ZoomPostprocessor: between retriever and model, where an image and the question meet."""
 
 import asyncio
+import itertools
 from typing import Any
 
 from llama_index.core.bridge.pydantic import Field
@@ -65,12 +66,12 @@ class ZoomPostprocessor(ZoomSettings, BaseNodePostprocessor):
         question = "" if query_bundle is None else to_question(query_bundle.query_str)
         if not question:
             return nodes
-        held = {
-            index: None if is_crop(scored.node) else image_in_node(scored.node)
+        images = (
+            (index, image)
             for index, scored in enumerate(nodes)
-        }
-        images = {index: image for index, image in held.items() if image is not None}
-        chosen = list(images.items())[: self.top_n]
+            if not is_crop(scored.node) and (image := image_in_node(scored.node)) is not None
+        )
+        chosen = list(itertools.islice(images, self.top_n))  # the others are not even read
         if not chosen:
             return nodes
         outcomes = zoom_each(self.pipeline, [(image, question) for _, image in chosen])

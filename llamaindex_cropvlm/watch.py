@@ -27,8 +27,6 @@ from llama_index.core.schema import BaseNode, ImageNode, MetadataMode, NodeWithS
 from llama_index.core.utils import get_tokenizer
 from llama_index_instrumentation import get_dispatcher
 
-from llamaindex_cropvlm.tool_images import moves_tool_images
-
 TOKENS_AN_IMAGE = 2125
 """What LlamaIndex counts for an image, whatever its size (``ImageBlock.aestimate_tokens``)."""
 
@@ -75,7 +73,7 @@ class _Watch(NullSpanHandler):
 def why_dropped(llm: LLM, messages: Sequence[ChatMessage]) -> str | None:
     """Why ``llm`` will not see an image in a tool's result; None where it will, or may."""
     lineage = {f"{kind.__module__}.{kind.__name__}" for kind in type(llm).mro()}
-    if "llama_index.llms.openai.base.OpenAI" not in lineage or moves_tool_images(llm):
+    if "llama_index.llms.openai.base.OpenAI" not in lineage:
         return None
     if not any(
         message.role == MessageRole.TOOL and any(isinstance(b, ImageBlock) for b in message.blocks)

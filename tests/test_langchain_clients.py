@@ -33,6 +33,7 @@ from cropvlm_core.zoom import ZoomPipeline
 from langchain_cropvlm import ZoomMiddleware, ZoomTool, move_tool_images, zoom_messages
 from langchain_cropvlm.tool_images import takes_tool_images
 from tests.chat_server import ChatServer
+from tests.langchain_talk import asks
 from tests.model_server import Shown, answers, calls, pictures, zooms
 from tests.pages import CountingCropper, base64_of, middle_of, noise, pipeline
 
@@ -56,13 +57,6 @@ def anthropic(server: ChatServer, **options: Any) -> BaseChatModel:
 Client = Callable[..., BaseChatModel]
 every_client = pytest.mark.parametrize("client", [chat, responses, anthropic])
 RESULT_BY = {"chat": "user", "responses": "tool", "anthropic": "tool"}
-
-
-def asks(text: str, *pages: Image.Image, **options: Any) -> Any:
-    images = [
-        {"type": "image", "base64": base64_of(page), "mime_type": "image/png"} for page in pages
-    ]
-    return HumanMessage([{"type": "text", "text": text}, *images], **options)
 
 
 def same(shown: list[Shown], *expected: tuple[str, Image.Image]) -> bool:

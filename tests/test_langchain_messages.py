@@ -31,6 +31,7 @@ from cropvlm_core.errors import CropVLMError, ImageError, ModelError, SourceErro
 from cropvlm_core.zoom import ZoomPipeline
 from langchain_cropvlm import ZoomMessages, move_tool_images, zoom_messages
 from langchain_cropvlm.blocks import image_block, image_in
+from tests.langchain_talk import asks
 from tests.model_server import decoded
 from tests.pages import (
     CountingCropper,
@@ -43,13 +44,6 @@ from tests.pages import (
 )
 
 URL = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
-
-
-def asks(text: str, *pages: Any, **options: Any) -> HumanMessage:
-    images = [
-        {"type": "image", "base64": base64_of(page), "mime_type": "image/png"} for page in pages
-    ]
-    return HumanMessage([{"type": "text", "text": text}, *images], **options)
 
 
 def kinds(message: BaseMessage) -> list[str]:

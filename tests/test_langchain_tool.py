@@ -31,19 +31,13 @@ from cropvlm_core.zoom import ZoomPipeline
 from langchain_cropvlm import ZoomTool
 from langchain_cropvlm.blocks import image_block
 from tests import bad_input
+from tests.langchain_talk import asks
 from tests.model_server import decoded
 from tests.pages import CountingCropper, base64_of, middle_of, noise, pipeline, png_of
 
 
 def call(number: int = 1, **arguments: Any) -> dict[str, Any]:
     return {"name": "zoom", "args": arguments, "id": f"c{number}", "type": "tool_call"}
-
-
-def asks(*pages: Any) -> HumanMessage:
-    images = [
-        {"type": "image", "base64": base64_of(page), "mime_type": "image/png"} for page in pages
-    ]
-    return HumanMessage([{"type": "text", "text": "What?"}, *images])
 
 
 def graph(tool: ZoomTool, state: Any = MessagesState, **options: Any) -> Any:
@@ -113,7 +107,9 @@ def test_an_unseen_image_goes_along() -> None:
 
 
 def test_the_artifact_is_json_without_pictures() -> None:
-    (message,) = results(asks(noise()), AIMessage("", tool_calls=[call(question="Total?")]))
+    (message,) = results(
+        asks("What?", noise()), AIMessage("", tool_calls=[call(question="Total?")])
+    )
     artifact = message.artifact
     assert json.loads(json.dumps(artifact)) == artifact
     assert artifact["image"] == "image 1"
@@ -126,7 +122,7 @@ def test_a_checkpointer_keeps_result_and_artifact() -> None:
     saver = InMemorySaver()  # it stores what its serialiser makes of the state
     app = graph(ZoomTool(pipeline=pipeline()), checkpointer=saver)
     config = {"configurable": {"thread_id": "1"}}
-    talk = [asks(noise()), AIMessage("", tool_calls=[call(question="Total?")])]
+    talk = [asks("What?", noise()), AIMessage("", tool_calls=[call(question="Total?")])]
     said = app.invoke({"messages": talk}, config)["messages"][-1]
     kept = app.get_state(config).values["messages"][-1]
     assert kept == said
@@ -139,14 +135,14 @@ def test_images_are_numbered_through_the_conversation() -> None:
         [image_block(png_of(pages[2]), "image/png")], tool_call_id="f", name="fetch_page"
     )
     talk: list[Any] = [
-        asks(pages[0], pages[1]),
+        asks("What?", pages[0], pages[1]),
         AIMessage("", tool_calls=[call(0, question="Total?", image=1)]),
     ]
     talk += results(*talk)  # a crop of ours, which must not count
     talk += [
         AIMessage("", tool_calls=[{"name": "fetch_page", "args": {}, "id": "f"}]),
         fetched,
-        asks(pages[3]),
+        asks("What?", pages[3]),
     ]
     wanted = [call(number, question="Total?", image=number) for number in (1, 2, 3, 4, 5)]
     messages = results(*talk, AIMessage("", tool_calls=wanted))
@@ -171,7 +167,7 @@ def test_images_are_numbered_through_the_conversation() -> None:
 def test_what_the_model_gets_wrong_comes_back_as_a_result(
     arguments: dict[str, Any], words: str
 ) -> None:
-    talk = [asks(noise(), noise()), AIMessage("", tool_calls=[call(**arguments)])]
+    talk = [asks("What?", noise(), noise()), AIMessage("", tool_calls=[call(**arguments)])]
     (message,) = results(*talk)
     assert message.status == "error"
     assert words in str(message.content)
@@ -203,7 +199,7 @@ def test_no_path_of_ours_reaches_the_model(tmp_path: Path) -> None:
 
 def test_without_a_crop_there_is_a_text() -> None:
     tool = ZoomTool(pipeline=ZoomPipeline(FixedCropper(None)))
-    talk = [asks(noise()), AIMessage("", tool_calls=[call(question="Total?")])]
+    talk = [asks("What?", noise()), AIMessage("", tool_calls=[call(question="Total?")])]
     (message,) = results(*talk, tool=tool)
     assert message.status == "success"
     assert [block["type"] for block in message.content_blocks] == ["text"]
@@ -216,7 +212,7 @@ def test_a_state_of_another_shape() -> None:
 
     page = noise()
     tool = ZoomTool(pipeline=pipeline(), messages_key="talk")
-    talk: list[Any] = [asks(page), AIMessage("", tool_calls=[call(question="Total?")])]
+    talk: list[Any] = [asks("What?", page), AIMessage("", tool_calls=[call(question="Total?")])]
     node = ToolNode([tool], messages_key="talk")
     built = StateGraph(Typed)
     said: list[Any] = []
@@ -242,7 +238,7 @@ def test_no_picture_in_logs_representation_or_trace_inputs(
 
     page = noise()
     tool = ZoomTool(pipeline=pipeline(), images=[png_of(page)])
-    talk = [asks(page), AIMessage("", tool_calls=[call(question="Total?")])]
+    talk = [asks("What?", page), AIMessage("", tool_calls=[call(question="Total?")])]
     with caplog.at_level(logging.DEBUG):
         graph(tool).invoke({"messages": talk}, {"callbacks": [Tracer()]})
     assert "Total?" in seen[0]
@@ -284,7 +280,7 @@ def test_the_conversation_is_not_copied_for_a_call() -> None:
 
     page = noise()
     tool = ZoomTool(pipeline=pipeline(), messages_key="talk")
-    runtime = SimpleNamespace(state=Heavy(talk=[asks(page)]))
+    runtime = SimpleNamespace(state=Heavy(talk=[asks("What?", page)]))
     message = tool.invoke(call(question="Total?", runtime=runtime))
     assert crop_in(message).tobytes() == middle_of(page).tobytes()
 
@@ -292,7 +288,10 @@ def test_the_conversation_is_not_copied_for_a_call() -> None:
 def test_results_of_another_zoom_tool_are_no_images_either() -> None:
     page = noise()
     other = ZoomTool(pipeline=pipeline(), name="look")
-    talk = [asks(page), AIMessage("", tool_calls=[call(0, question="Total?") | {"name": "look"}])]
+    talk = [
+        asks("What?", page),
+        AIMessage("", tool_calls=[call(0, question="Total?") | {"name": "look"}]),
+    ]
     talk += results(*talk, tool=other)
     (message,) = results(*talk, AIMessage("", tool_calls=[call(question="Date?")]))
     assert crop_in(message).tobytes() == middle_of(page).tobytes()

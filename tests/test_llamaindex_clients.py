@@ -18,7 +18,6 @@ from tests.programs import require_package
 require_package("llama_index.core")
 require_package("llama_index.llms.openai")
 
-import httpx
 from llama_index.core import VectorStoreIndex
 from llama_index.core.agent.workflow import AgentWorkflow, FunctionAgent
 from llama_index.core.base.llms.types import ToolCallBlock
@@ -45,6 +44,7 @@ from llamaindex_cropvlm.nodes import image_in_block
 from llamaindex_cropvlm.tool_images import moves_tool_images
 from llamaindex_cropvlm.watch import watch
 from tests.chat_server import Act, ChatServer
+from tests.llamaindex_talk import asks, connected
 from tests.model_server import answers, calls, pictures, zooms
 from tests.pages import CountingCropper, base64_of, middle_of, noise, pipeline, png_of, same
 
@@ -57,25 +57,12 @@ KINDS = pytest.mark.parametrize("kind", [OpenAI, OpenAIResponses], ids=["chat", 
 STREAMING = pytest.mark.parametrize("streaming", [False, True], ids=["whole", "streamed"])
 
 
-def asks(text: str, *pages: Image.Image) -> ChatMessage:
-    images = [ImageBlock(image=png_of(page)) for page in pages]
-    return ChatMessage(role="user", blocks=[TextBlock(text=text), *images])
-
-
 @asynccontextmanager
 async def client(kind: Kind, server: ChatServer, *, wrapped: bool = True) -> AsyncIterator[Any]:
     """The real client as the README sets it up, closed at the end."""
-    async with httpx.AsyncClient() as awaited:
-        with httpx.Client() as plain:
-            llm = kind(
-                model="gpt-4.1-nano",
-                api_base=server.url,
-                api_key="x",
-                max_retries=0,
-                http_client=plain,
-                async_http_client=awaited,
-            )
-            yield with_tool_images(llm) if wrapped and kind is OpenAI else llm
+    async with connected(server) as options:
+        llm = kind(**options)
+        yield with_tool_images(llm) if wrapped and kind is OpenAI else llm
 
 
 @contextmanager

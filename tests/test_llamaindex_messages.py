@@ -25,6 +25,7 @@ from cropvlm_core.prompts import crop_caption
 from cropvlm_core.zoom import ZoomPipeline
 from llamaindex_cropvlm import azoom_chat_messages, move_tool_images, zoom_chat_messages
 from llamaindex_cropvlm.nodes import image_in_block
+from tests.llamaindex_talk import asks
 from tests.pages import (
     MIDDLE,
     CountingCropper,
@@ -38,11 +39,6 @@ from tests.pages import (
 )
 
 TOTAL = "What is the total?"
-
-
-def asks(text: str, *pages: Image.Image, role: MessageRole = MessageRole.USER) -> ChatMessage:
-    images = [ImageBlock(image=png_of(page)) for page in pages]
-    return ChatMessage(role=role, blocks=[TextBlock(text=text), *images])
 
 
 def kinds(message: ChatMessage) -> list[str]:

@@ -1,12 +1,14 @@
 """ZoomPostprocessor: nodes in, nodes with crops out; and the warnings about what comes after it."""
 
 # ruff: noqa: E402
+import base64
 import logging
 import pickle
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +18,6 @@ from tests.programs import require_package
 require_package("llama_index.core")
 require_package("llama_index.llms.openai")
 
-import httpx
 from llama_index.core import Settings, get_response_synthesizer
 from llama_index.core.llms import LLMMetadata
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -41,8 +42,10 @@ from cropvlm_core.loading import default_pipeline
 from cropvlm_core.questions import VisualQuestion
 from cropvlm_core.zoom import ZoomPipeline
 from llamaindex_cropvlm import ZoomPostprocessor
+from llamaindex_cropvlm import nodes as node_images
 from llamaindex_cropvlm.nodes import image_in_node
 from tests.chat_server import ChatServer
+from tests.llamaindex_talk import connected
 from tests.model_server import answers, pictures
 from tests.pages import (
     MIDDLE,
@@ -366,25 +369,16 @@ async def synthesized(
     multimodal = options.pop("multimodal", True)
     nodes = ZoomPostprocessor(pipeline()).postprocess_nodes(nodes, query_str=TOTAL)
     with ChatServer(answers("12.90")) as server:
-        async with httpx.AsyncClient() as awaited:
-            with httpx.Client() as client:
-                llm = WindowedOpenAI(
-                    model="gpt-4.1-nano",
-                    api_base=server.url,
-                    api_key="x",
-                    max_retries=0,
-                    http_client=client,
-                    async_http_client=awaited,
-                    **options,
-                )
-                synthesizer = get_response_synthesizer(
-                    llm=llm, response_mode=ResponseMode(mode), multimodal=multimodal
-                )
-                with warnings_of_cropvlm() as found:
-                    if asynchronously:
-                        await synthesizer.asynthesize(TOTAL, nodes)
-                    else:
-                        synthesizer.synthesize(TOTAL, nodes)
+        async with connected(server) as reached:
+            llm = WindowedOpenAI(**reached, **options)
+            synthesizer = get_response_synthesizer(
+                llm=llm, response_mode=ResponseMode(mode), multimodal=multimodal
+            )
+            with warnings_of_cropvlm() as found:
+                if asynchronously:
+                    await synthesizer.asynthesize(TOTAL, nodes)
+                else:
+                    synthesizer.synthesize(TOTAL, nodes)
     return [len(pictures(body)) for body in server.requests], found
 
 
@@ -475,3 +469,21 @@ async def test_page_and_crop_never_go_apart_without_a_warning(
     assert apart or (mode != "compact" and not words and not options)
     large = await synthesized([*text, page_node()], mode, window=12_000, **options)
     assert large == ([2], [])
+
+
+def test_images_beyond_top_n_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        path.write_bytes(base64.b64decode(base64_of(noise())))
+    read: list[Path] = []
+
+    def reading(path: Path) -> bytes:
+        read.append(path)
+        return path.read_bytes()
+
+    monkeypatch.setattr(node_images, "read_reference", reading)
+    nodes = [NodeWithScore(node=ImageNode(image_path=str(path))) for path in paths]
+    assert (
+        len(ZoomPostprocessor(pipeline(), top_n=1).postprocess_nodes(nodes, query_str=TOTAL)) == 4
+    )
+    assert read == paths[:1]

@@ -1,5 +1,6 @@
 """From the user turns of a conversation to captioned crops: what all adapters share."""
 
+import base64
 import copy
 import logging
 import pickle
@@ -29,7 +30,7 @@ from tests.pages import CountingCropper, FailingCropper, middle_of, noise, pipel
 
 
 def shown(crop: CaptionedCrop) -> Image.Image:
-    return decoded(crop.base64)
+    return decoded(base64.b64encode(crop.data).decode())
 
 
 def test_a_turn_gets_the_crop_of_each_image() -> None:
