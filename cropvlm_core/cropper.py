@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
+from PIL import Image
+
 from cropvlm_core.box import Box, BoxNotation
 from cropvlm_core.errors import ProposalError, shorten
 from cropvlm_core.prompts import cropper_prompt
@@ -19,6 +21,7 @@ Reason = Literal["no_zoom_needed", "low_confidence", "unreadable", "timed_out"]
 """Why there is no crop, and the whole image is used."""
 
 _REASONS: tuple[str, ...] = get_args(Reason)
+_PATCH = 28  # pixels: the unit of Qwen2.5-VL's input sizes
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,14 @@ class VLMCropper(Cropper):
     """A VLM asked for a box: the CropVLM policy, or any model that can point.
 
     ``explain=True`` adds a sentence on how to write the box, for a model that was not trained on
-    the paper's prompt.
+    the paper's prompt. ``input_size`` is the longest edge, in pixels, to which an image is scaled
+    down before it is sent, never up. A box in pixels is read in the size of the picture that was
+    sent. With ``input_size`` and :meth:`BoxNotation.pixels`, both sides become multiples of 28, at
+    least 56: up to 3584 pixels, Qwen2.5-VL's own resizing leaves such a picture alone, and the
+    pixels it writes are ours.
+
+    Raises:
+        ProposalError: ``input_size`` is below 1, or below 56 for a notation of pixels.
     """
 
     def __init__(
@@ -202,6 +212,7 @@ class VLMCropper(Cropper):
         rules: ZoomRules | None = None,
         *,
         explain: bool = False,
+        input_size: int | None = None,
         name: str = "vlm",
     ) -> None:
         """Ask ``vlm`` and read its replies by ``notation``."""
@@ -209,29 +220,64 @@ class VLMCropper(Cropper):
         self.notation = notation
         self.rules = rules or ZoomRules()
         self.explain = explain
+        self.input_size = input_size
         self.name = name
+        least = 1 if notation.units else 2 * _PATCH
+        if input_size is not None and input_size < least:
+            raise ProposalError(
+                f"expected input_size >= {least} for the notation {notation.name}, "
+                f"got {shorten(input_size)}"
+            )
 
     @property
     def version(self) -> str:
-        """Name, rules and notation; a server may change its model under the same name."""
-        return f"{super().version} {self.notation.name} explain={self.explain}"
+        """Name, rules, notation and input; a server may change its model under the same name."""
+        asked = f"{self.notation.name} explain={self.explain} input_size={self.input_size}"
+        return f"{super().version} {asked}"
 
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
         """Ask the cropper prompt about each image; one batch of the VLM."""
-        opened = [question.open() for question in questions]
-        conversations = [
-            Conversation((image, self._prompt(question.question)))
-            for image, question in zip(opened, questions, strict=True)
+        asked = [self.conversation(question) for question in questions]
+        replies = checked_replies(self.vlm.reply(asked), len(asked))
+        return [
+            self._read(reply, conversation.images[0].size)
+            for reply, conversation in zip(replies, asked, strict=True)
         ]
-        replies = checked_replies(self.vlm.reply(conversations), len(conversations))
-        return [self._read(reply, image.size) for reply, image in zip(replies, opened, strict=True)]
+
+    def conversation(self, question: VisualQuestion) -> Conversation:
+        """Return what the VLM is asked: the picture as it is sent, and the prompt."""
+        return Conversation((self._input(question.open()), self._prompt(question.question)))
+
+    def _input(self, image: Image.Image) -> Image.Image:
+        """The picture to send."""
+        if self.input_size is None:
+            return image
+        scale = min(1.0, self.input_size / max(image.size))
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        if self.notation.units is None:
+            most = self.input_size // _PATCH
+            width, height = (
+                _PATCH * min(max(2, round(side / _PATCH)), most) for side in (width, height)
+            )
+        if (width, height) == image.size:
+            return image
+        return image.resize((width, height), Image.Resampling.LANCZOS)
 
     def _prompt(self, question: str) -> str:
         prompt = cropper_prompt(question)
         return f"{prompt}\n{self.notation.instruction}" if self.explain else prompt
 
     def _read(self, reply: str, size: tuple[int, int]) -> Proposal:
-        reading = self.notation.read(reply, size=size)
-        if reading.box is None:
-            return Proposal(text=reply, reason=reading.reason)
-        return Proposal((reading.box,), text=reply)
+        return read_proposal(self.notation, reply, size)[0]
+
+
+def read_proposal(notation: BoxNotation, text: str, size: tuple[int, int]) -> tuple[Proposal, bool]:
+    """Read what a policy wrote about a picture of ``size``; at inference and in training.
+
+    Returns:
+        The proposal, and whether its box had to be repaired, as :class:`BoxReading` tells.
+    """
+    reading = notation.read(text, size=size)
+    if reading.box is None:
+        return Proposal(text=text, reason=reading.reason), False
+    return Proposal((reading.box,), text=text), reading.repaired

@@ -2,49 +2,71 @@
 
 One grammar everywhere (command line, Python, configuration)::
 
-    cropper   embedded[:FILE.onnx] | whole | centre | random[:SEED] | openai:MODEL[@URL]
-    target    openai:MODEL[@URL] | constant:TEXT
+    cropper   embedded[:FILE.onnx] | whole | centre | random[:SEED]
+              | hf:FOLDER_OR_ID | openai:MODEL[@URL]
+    target    hf:FOLDER_OR_ID | openai:MODEL[@URL] | constant:TEXT
 
 Without ``@URL`` the server is the one of ``OPENAI_BASE_URL``; keys come from the environment
-only. The names ``ocr``, ``hf:...`` and ``tesseract@N`` belong to the grammar, but not to this
-version. Backends are imported when they are named.
+only. ``hf:ID@REVISION`` pins a branch, tag or commit of the Hub. The names ``ocr`` and
+``tesseract@N`` belong to the grammar, but not to this version. Backends are imported when they
+are named.
 """
 
 import re
 import threading
+from importlib.util import find_spec
+from pathlib import Path
 
-from cropvlm_core.box import Box
+from cropvlm_core.box import Box, BoxNotation
 from cropvlm_core.cropper import Cropper, FixedCropper, RandomCropper, VLMCropper
-from cropvlm_core.errors import SpecError, shorten
+from cropvlm_core.errors import MissingExtraError, SpecError, shorten
 from cropvlm_core.vlm import VLM, ConstantVLM
 from cropvlm_core.zoom import ZoomPipeline
 
-CROPPERS = "embedded[:FILE.onnx], whole, centre, random[:SEED], openai:MODEL[@URL]"
+CROPPERS = "embedded[:FILE.onnx], whole, centre, random[:SEED], hf:FOLDER_OR_ID, openai:MODEL[@URL]"
 """The croppers of this version, for messages and help texts."""
 
-TARGETS = "openai:MODEL[@URL], constant:TEXT"
+TARGETS = "hf:FOLDER_OR_ID, openai:MODEL[@URL], constant:TEXT"
 """The targets of this version, for messages and help texts."""
 
 _CENTRE = Box(0.25, 0.25, 0.75, 0.75)
-_LATER = re.compile(r"ocr|hf:.+|tesseract@[0-9]+", re.DOTALL)
+_LATER = re.compile(r"ocr|tesseract@[0-9]+", re.DOTALL)
 
 _default: ZoomPipeline | None = None
 _building = threading.Lock()
 
 
-def load_cropper(spec: str) -> Cropper:
+def load_cropper(
+    spec: str, *, notation: str | None = None, input_size: int | None = None
+) -> Cropper:
     """Return the cropper that ``spec`` names.
 
     ``embedded``: the policy in the wheel, or the ONNX file named. ``whole``, ``centre`` (a quarter
-    of the page) and ``random``: controls. ``openai:MODEL@URL``: a model on a server, told how to
-    write a box in percent.
+    of the page) and ``random``: controls. ``hf:FOLDER_OR_ID``: a checkpoint of ours, or any
+    grounding model of the Hugging Face Hub. ``openai:MODEL@URL``: a model on a server, told how to
+    write a box.
+
+    Args:
+        spec: see above.
+        notation: name of a :class:`BoxNotation`, for models that write boxes; None: what a
+            checkpoint says, what suits the model's family, or percent on a server.
+        input_size: longest edge in pixels at which such a model sees the page; None: the
+            checkpoint's, or the model's own.
 
     Raises:
-        SpecError: no cropper of this version has that name.
-        WeightsError: the weight file is missing or refused.
-        MissingExtraError: the extra ``api`` is not installed.
+        SpecError: no cropper of this version has that name, or one that writes no boxes was given
+            a notation or an input size.
+        BoxError: there is no such notation.
+        WeightsError: the weights are missing or refused.
+        MissingExtraError: the extra ``local`` or ``api`` is not installed.
     """
     kind, _, rest = _checked(spec, "cropper", CROPPERS).partition(":")
+    written = None if notation is None else BoxNotation.from_name(notation)
+    if kind not in ("hf", "openai") and (written or input_size):
+        raise SpecError(
+            f"expected a cropper that writes boxes (hf:..., openai:...) for a notation or an input "
+            f"size, got {shorten(spec)}"
+        )
     if spec == "whole":
         return FixedCropper(None, name=spec)
     if spec == "centre":
@@ -56,7 +78,21 @@ def load_cropper(spec: str) -> Cropper:
 
         return EmbeddedCropper(rest or None)
     if kind == "openai":
-        return VLMCropper(_openai(rest, spec, "cropper", CROPPERS), explain=True, name=spec)
+        return VLMCropper(
+            _openai(rest, spec, "cropper", CROPPERS),
+            written or BoxNotation.percent,
+            explain=True,
+            input_size=input_size,
+            name=spec,
+        )
+    if kind == "hf" and rest:
+        check_local()
+        from cropvlm_core.transformers_vlm import TransformersCropper
+
+        name, revision = _pinned(rest)
+        return TransformersCropper.from_pretrained(
+            name, revision=revision, notation=written, input_size=input_size
+        )
     raise _unknown(spec, "cropper", CROPPERS)
 
 
@@ -65,14 +101,31 @@ def load_target(spec: str) -> VLM:
 
     Raises:
         SpecError: no target of this version has that name.
-        MissingExtraError: the extra ``api`` is not installed.
+        WeightsError: there is no such model, or its weights are not in safetensors.
+        MissingExtraError: the extra ``local`` or ``api`` is not installed.
     """
     kind, colon, rest = _checked(spec, "target", TARGETS).partition(":")
     if kind == "constant" and colon:
         return ConstantVLM(rest)
     if kind == "openai":
         return _openai(rest, spec, "target", TARGETS)
+    if kind == "hf" and rest:
+        check_local()
+        from cropvlm_core.transformers_vlm import TransformersVLM
+
+        name, revision = _pinned(rest)
+        return TransformersVLM.from_pretrained(name, revision=revision)
     raise _unknown(spec, "target", TARGETS)
+
+
+def check_local() -> None:
+    """Check, without importing them, that the packages of ``hf:`` models are there.
+
+    Raises:
+        MissingExtraError: the extra ``local`` is not installed.
+    """
+    if any(find_spec(package) is None for package in ("torch", "transformers", "jinja2")):
+        raise MissingExtraError("a Hugging Face model on this machine", "local")
 
 
 def default_pipeline() -> ZoomPipeline:
@@ -97,6 +150,16 @@ def _openai(rest: str, spec: str, what: str, known: str) -> VLM:
     from cropvlm_core.openai_vlm import OpenAIVLM
 
     return OpenAIVLM(match[1], base_url=match[2])
+
+
+def _pinned(name: str) -> tuple[str, str | None]:
+    """Split ``ID@REVISION``; a folder that exists is a folder, whatever its name."""
+    head, at, revision = name.rpartition("@")
+    try:
+        whole = not (at and head and revision) or Path(name).exists()
+    except OSError:  # too long for a path
+        whole = False
+    return (name, None) if whole else (head, revision)
 
 
 def _checked(spec: object, what: str, known: str) -> str:

@@ -1,10 +1,13 @@
 """What every test gets."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from tests import bad_input
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
 
 @pytest.fixture(autouse=True)

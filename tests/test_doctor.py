@@ -4,11 +4,14 @@ import json
 import sys
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import cropvlm_core
+import cropvlm_core.transformers_vlm
 from cropvlm_core.cli import doctor, main
+from tests.programs import require_package
 
 
 def diagnose(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]:
@@ -28,7 +31,7 @@ def test_what_it_finds_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert versions["onnxruntime"] == metadata.version("onnxruntime")
     croppers, targets = found["croppers"], found["targets"]
     assert [croppers[name] for name in ("whole", "centre", "random")] == [None, None, None]
-    assert croppers["hf:MODEL"] == "not part of this version"
+    assert croppers["ocr"] == targets["tesseract@512"] == "not part of this version"
     assert targets["constant:TEXT"] is None
     assert "OPENAI_API_KEY" in str(targets["openai:MODEL"])
 
@@ -73,6 +76,37 @@ def test_a_broken_onnxruntime_is_told_and_not_raised(
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert diagnose(capsys)["croppers"]["embedded"] is not None
+
+
+def test_models_of_the_hub_run_where_their_extra_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for package in ("torch", "transformers", "jinja2"):
+        require_package(package)
+    found = diagnose(capsys)  # HF_HUB_OFFLINE is set: looking for a model would fail
+    assert found["croppers"]["hf:MODEL"] is None
+    assert found["targets"]["hf:MODEL"] is None
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "jinja2"])
+def test_a_missing_package_of_local_names_the_command(
+    package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    found = diagnose(capsys)
+    for kind in ("croppers", "targets"):
+        assert "pip install 'cropvlm[local]'" in str(found[kind]["hf:MODEL"])
+
+
+def test_a_broken_torch_is_told_and_not_raised(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("torch", "transformers", "jinja2"):
+        require_package(package)
+    monkeypatch.delitem(sys.modules, "cropvlm_core.transformers_vlm.cropper", raising=False)
+    monkeypatch.delitem(
+        sys.modules["cropvlm_core.transformers_vlm"].__dict__, "TransformersCropper", raising=False
+    )
+    monkeypatch.setitem(sys.modules, "cropvlm_core.transformers_vlm.vlm", ModuleType("broken"))
+    assert "ImportError" in str(diagnose(capsys)["croppers"]["hf:MODEL"])
 
 
 def test_an_old_pillow_is_warned_of(

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,9 +11,9 @@ import pytest
 from PIL import Image
 
 from cropvlm_core import loading
-from cropvlm_core.box import Box
+from cropvlm_core.box import Box, BoxNotation
 from cropvlm_core.cropper import FixedCropper, RandomCropper, VLMCropper
-from cropvlm_core.errors import SpecError
+from cropvlm_core.errors import BoxError, MissingExtraError, SpecError
 from cropvlm_core.loading import default_pipeline, load_cropper, load_target
 from cropvlm_core.questions import VisualQuestion
 from cropvlm_core.vlm import ConstantVLM
@@ -66,6 +67,62 @@ def test_embedded() -> None:
     assert load_cropper("embedded:C:/a b.onnx").arguments == ("C:/a b.onnx",)  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("spec", "name", "revision"),
+    [
+        ("hf:org/model", "org/model", None),
+        ("hf:org/model@v1.0", "org/model", "v1.0"),
+        ("hf:org/model@refs/pr/3", "org/model", "refs/pr/3"),
+        ("hf:./runs/sft", "./runs/sft", None),
+        ("hf:C:/runs/sft", "C:/runs/sft", None),
+        ("hf:@", "@", None),
+        ("hf:org/model@", "org/model@", None),
+        ("hf:here@v1", "here@v1", None),  # a folder of this name, see below
+        ("hf:here@v2", "here", "v2"),
+    ],
+)
+def test_models_of_the_hub(
+    spec: str, name: str, revision: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here@v1").mkdir()
+    monkeypatch.chdir(tmp_path)
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Loaded:
+        @classmethod
+        def from_pretrained(cls, name: str, **options: Any) -> None:
+            asked.append((name, options))
+
+    room = ModuleType("cropvlm_core.transformers_vlm")
+    room.TransformersCropper = room.TransformersVLM = Loaded  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, room.__name__, room)
+    monkeypatch.setattr(loading, "check_local", lambda: None)
+    load_target(spec)
+    load_cropper(spec, notation="per_mille", input_size=64)
+    written = {"notation": BoxNotation.per_mille, "input_size": 64}
+    assert asked == [
+        (name, {"revision": revision}),
+        (name, {"revision": revision} | written),
+    ]
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "jinja2"])
+def test_a_missing_extra_names_the_command(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    for load in (load_cropper, load_target):
+        with pytest.raises(MissingExtraError, match=r"pip install 'cropvlm\[local\]'"):
+            load("hf:org/model")
+
+
+def test_a_notation_is_for_what_writes_boxes() -> None:
+    for options in ({"notation": "percent"}, {"input_size": 512}):
+        for spec in ("whole", "embedded", "random:3"):
+            with pytest.raises(SpecError, match="a cropper that writes boxes"):
+                load_cropper(spec, **options)
+    with pytest.raises(BoxError, match="expected a box notation"):
+        load_cropper("openai:m@http://localhost:1/v1", notation="inches")
+
+
 @pytest.mark.usefixtures("backends")
 @pytest.mark.parametrize(
     ("spec", "model", "url"),
@@ -104,25 +161,34 @@ ODD = [
     "random:\u0661",
     "embedded:",
 ]
-ODD += ["embeddedx", "openai", "openai:", "constant", "gpt-5", " whole", "x" * 5000, "a\nb"]
+ODD += [
+    "embeddedx",
+    "hf",
+    "hf:",
+    "openai",
+    "openai:",
+    "constant",
+    "gpt-5",
+    " whole",
+    "x" * 5000,
+    "a\nb",
+]
 
 
-@pytest.mark.parametrize("spec", [*ODD, "constant:x", "tesseract@500", "ocr", "hf:a/b", None, 5])
+@pytest.mark.parametrize("spec", [*ODD, "constant:x", "tesseract@500", "ocr", None, 5])
 def test_no_cropper_of_this_version(spec: Any) -> None:
     with pytest.raises(SpecError, match="expected a cropper of embedded") as caught:
         load_cropper(spec)
     assert len(str(caught.value)) < 250
 
 
-@pytest.mark.parametrize(
-    "spec", [*ODD, "whole", "embedded", "ocr", "hf:a/b", "tesseract@500", None]
-)
+@pytest.mark.parametrize("spec", [*ODD, "whole", "embedded", "ocr", "tesseract@500", None])
 def test_no_target_of_this_version(spec: Any) -> None:
-    with pytest.raises(SpecError, match="expected a target of openai"):
+    with pytest.raises(SpecError, match="expected a target of hf:"):
         load_target(spec)
 
 
-@pytest.mark.parametrize("spec", ["ocr", "hf:some/model", "tesseract@1024"])
+@pytest.mark.parametrize("spec", ["ocr", "tesseract@1024"])
 def test_what_comes_later_is_said_plainly(spec: str) -> None:
     with pytest.raises(SpecError, match="not part of this version"):
         load_cropper(spec)

@@ -18,7 +18,7 @@ def add_cropper(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
         default="embedded",
         help="who picks the crop: embedded[:FILE.onnx] | whole | centre | random[:SEED] | "
-        "openai:MODEL[@URL] (default: embedded)",
+        "hf:FOLDER_OR_ID | openai:MODEL[@URL] (default: embedded)",
     )
     add_max_crops(parser)
 
@@ -27,6 +27,24 @@ def add_max_crops(parser: argparse.ArgumentParser) -> None:
     """Add --max-crops."""
     parser.add_argument(
         "--max-crops", metavar="N", type=_crops, default=1, help="at most N crops (default: 1)"
+    )
+
+
+def add_box_writing(parser: argparse.ArgumentParser) -> None:
+    """Add --notation and --input-size, for models that write boxes."""
+    parser.add_argument(
+        "--notation",
+        metavar="NAME",
+        help="how an hf: or openai: model writes a box: percent | per_mille (Qwen3-VL) | "
+        "per_mille_yx (Gemini) | loc_tokens (PaliGemma) | pixels (Qwen2.5-VL; give --input-size "
+        "with openai:); default: what suits an hf: model, percent for openai:",
+    )
+    parser.add_argument(
+        "--input-size",
+        metavar="N",
+        type=positive,
+        help="longest edge in pixels to which such a model's page is scaled down (default: the "
+        "page as it is, or an hf: model's own)",
     )
 
 

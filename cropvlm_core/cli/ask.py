@@ -22,10 +22,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="SPEC",
         required=True,
         help="who answers: openai:MODEL[@URL] (any OpenAI-compatible server; the key comes from "
-        "OPENAI_API_KEY, the server without @URL from OPENAI_BASE_URL) | constant:TEXT",
+        "OPENAI_API_KEY, the server without @URL from OPENAI_BASE_URL) | hf:FOLDER_OR_ID (on this "
+        "machine) | constant:TEXT",
     )
     parser.add_argument("--no-zoom", action="store_true", help="send the whole page alone")
     arguments.add_cropper(parser)
+    arguments.add_box_writing(parser)
     arguments.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -42,7 +44,8 @@ def run(given: argparse.Namespace) -> int:
     decoding = time.perf_counter() - start
     target = load_target(given.model)
     name = "whole" if given.no_zoom else given.cropper
-    pipeline = ZoomPipeline(load_cropper(name), max_crops=given.max_crops)
+    cropper = load_cropper(name, notation=given.notation, input_size=given.input_size)
+    pipeline = ZoomPipeline(cropper, max_crops=given.max_crops)
     start = time.perf_counter()
     zoom = pipeline.zoom_batch([asked])[0]
     answer = checked_replies(target.reply([zoom.conversation()]), 1)[0]

@@ -106,6 +106,8 @@ def _why_no_cropper(spec: str) -> str | None:
     from cropvlm_core.loading import load_cropper
     from cropvlm_core.zoom import ZoomPipeline
 
+    if spec.startswith("hf:"):
+        return _why_no_local()
     try:
         pipeline = ZoomPipeline(load_cropper(spec))
         if spec.startswith("openai:"):
@@ -119,11 +121,25 @@ def _why_no_cropper(spec: str) -> str | None:
 def _why_no_target(spec: str) -> str | None:
     from cropvlm_core.loading import load_target
 
+    if spec.startswith("hf:"):
+        return _why_no_local()
     try:
         load_target(spec)
     except Exception as error:  # noqa: BLE001 - whatever breaks here is what we are asked for
         return _in_words(error)
     return _why_no_server() if spec.startswith("openai:") else None
+
+
+def _why_no_local() -> str | None:
+    """Why no model of the Hub runs here; none is loaded, let alone downloaded."""
+    from cropvlm_core.loading import check_local
+
+    try:
+        check_local()
+        from cropvlm_core.transformers_vlm import TransformersCropper  # noqa: F401 - the trial
+    except Exception as error:  # noqa: BLE001 - whatever breaks here is what we are asked for
+        return _in_words(error)
+    return None
 
 
 def _in_words(error: Exception) -> str:

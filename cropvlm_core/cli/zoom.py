@@ -43,6 +43,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--overlay", metavar="PAGE.png", type=Path, help="write the page with the crop outlined"
     )
     arguments.add_cropper(parser)
+    arguments.add_box_writing(parser)
     arguments.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -59,7 +60,8 @@ def run(given: argparse.Namespace) -> int:
     start = time.perf_counter()
     asked = VisualQuestion(given.image, given.question).opened()
     decoding = time.perf_counter() - start
-    pipeline = ZoomPipeline(load_cropper(given.cropper), max_crops=given.max_crops)
+    cropper = load_cropper(given.cropper, notation=given.notation, input_size=given.input_size)
+    pipeline = ZoomPipeline(cropper, max_crops=given.max_crops)
     start = time.perf_counter()
     zoom = pipeline.zoom_batch([asked])[0]
     seconds = decoding + time.perf_counter() - start

@@ -1,0 +1,199 @@
+"""From a folder or a Hub id to a model: safetensors only, no foreign code."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import AutoModelForImageTextToText
+from transformers.utils import logging
+
+from cropvlm_core.errors import CropVLMError, MissingExtraError, ModelError, WeightsError, shorten
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+ADAPTER_FILE = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+_REFUSALS = (
+    # what transformers raises, file by file, where a folder is not as it should be
+    *(OSError, ValueError, TypeError, AttributeError, LookupError, ImportError, RuntimeError),
+    *(SafetensorError, StrictDataclassError),
+)
+
+
+def choose_device(device: str | torch.device | None = None) -> torch.device:
+    """Return ``device``, or the best that this machine has: CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: no name of a device, or one that this machine does not have.
+    """
+    if device is not None:
+        try:
+            chosen = torch.device(device)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            why = shorten(next(iter(str(error).splitlines()), ""), 100)
+            raise ValueError(
+                f"expected a device of this machine, such as cuda, cuda:1, mps or cpu, "
+                f"got {shorten(str(device))}: {why}"
+            ) from error
+        return chosen
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_dtype(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype:
+    """Return ``dtype``, or bfloat16 on a GPU that computes in it, else float32.
+
+    Raises:
+        ValueError: a name that is no dtype of floating point.
+    """
+    if dtype is None:
+        fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if fast else torch.float32
+    chosen = {"bf16": "bfloat16", "fp32": "float32", "fp16": "float16"}.get(str(dtype), dtype)
+    found = getattr(torch, chosen, None) if isinstance(chosen, str) else chosen
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"expected a dtype such as bfloat16 or float32, got {shorten(dtype)}")
+    return found
+
+
+def is_folder(name: str | os.PathLike[str]) -> bool:
+    """Whether ``name`` is a folder here; whatever cannot be one is none."""
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):  # too long for a path, or of letters that none has
+        return False
+
+
+def base_of_adapter(name: str | os.PathLike[str]) -> str | None:
+    """Return the base model of a folder that holds a PEFT adapter; None for any other name.
+
+    Raises:
+        WeightsError: the adapter does not say which model it belongs to.
+    """
+    file = Path(name, ADAPTER_FILE)
+    if not is_folder(name) or not file.is_file():
+        return None
+    try:
+        base = json.loads(file.read_bytes()).get("base_model_name_or_path")
+    except (OSError, ValueError, AttributeError):
+        base = None
+    if not isinstance(base, str) or not base:
+        raise WeightsError(f"expected {ADAPTER_FILE} to name a base model in {shorten(str(name))}")
+    return base
+
+
+def load_model(
+    name: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str = "sdpa",
+) -> PreTrainedModel:
+    """Load the model of a folder or Hub id, in evaluation mode.
+
+    A folder that holds a PEFT adapter is loaded as its base model with the adapter merged in.
+
+    Raises:
+        WeightsError: there is no such model, or its weights are not in safetensors.
+        MissingExtraError: an adapter, and PEFT (extra ``train``) is not installed.
+        ModelError: the device has not the memory for it.
+    """
+    base = base_of_adapter(name)
+    if base is not None:
+        return _merged(name, base, device=device, dtype=dtype, attention=attention)
+    with told_plainly(name), _no_progress_bar():
+        loaded, told = AutoModelForImageTextToText.from_pretrained(
+            name,
+            revision=revision,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    if missing := sorted(told["missing_keys"]):  # transformers would go on with random weights
+        raise WeightsError(
+            f"expected weights for all of {shorten(os.fspath(name))}, got none for "
+            f"{len(missing)} of its tensors, such as {shorten(missing[0])}"
+        )
+    try:
+        return loaded.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        raise ModelError(
+            f"expected {shorten(os.fspath(name))} to fit the memory of {device}, it ran out"
+        ) from error
+
+
+def _merged(
+    name: str | os.PathLike[str],
+    base: str,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
+) -> PreTrainedModel:
+    if base_of_adapter(base) is not None:
+        raise WeightsError(
+            f"expected {shorten(str(name))} to be an adapter of a whole model, got another "
+            f"adapter: {shorten(base)}"
+        )
+    if not Path(name, ADAPTER_WEIGHTS).is_file():  # PEFT would take a pickle
+        raise WeightsError(f"expected {ADAPTER_WEIGHTS} in {shorten(str(name))}, got none")
+    try:
+        from peft import PeftModel
+    except ImportError:
+        raise MissingExtraError("a folder that holds an adapter", "train") from None
+    model = load_model(base, device=device, dtype=dtype, attention=attention)
+    with told_plainly(name):
+        adapted = PeftModel.from_pretrained(model, name)
+    merged: PreTrainedModel = adapted.merge_and_unload()
+    return merged.eval()
+
+
+def fingerprint(model: Any) -> str:
+    """Return a short text that changes with the weights: a hash of a few values of each tensor."""
+    digest = hashlib.blake2b(digest_size=8)
+    for weight in model.parameters():
+        digest.update(weight.detach().flatten()[:16].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """Loading a small model is over before its bar is drawn."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def told_plainly(name: str | os.PathLike[str]) -> Iterator[None]:
+    """Say in one sentence what transformers says in many, in several ways."""
+    try:
+        yield
+    except CropVLMError:
+        raise
+    except _REFUSALS as error:
+        said = next((line for line in str(error).splitlines() if line.strip()), "")
+        raise WeightsError(
+            f"expected a Hugging Face folder or id of an image-text-to-text model in safetensors, "
+            f"got {shorten(os.fspath(name))}: {type(error).__name__}: {shorten(said, 160)}"
+        ) from error
