@@ -156,7 +156,7 @@ def write_questions(path: str | os.PathLike[str], questions: Iterable[AnsweredQu
     file = Path(path)
     with file.open("w", encoding="utf-8", newline="\n") as stream:
         for question in questions:
-            row = _to_row(question, file.absolute().parent)
+            row = to_row(question, file.absolute().parent)
             stream.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
@@ -201,7 +201,7 @@ def _from_row(row: Any, file: Path) -> AnsweredQuestion:
     question = _take(rest, "question", str)
     if image is None or question is None:
         raise DataError(f"expected the keys image and question, got {shorten(sorted(row))}")
-    boxes = tuple(_to_box(numbers) for numbers in _take(rest, "boxes", list) or ())
+    boxes = tuple(from_percent(numbers) for numbers in _take(rest, "boxes", list) or ())
     context = _take(rest, "context", list)
     return AnsweredQuestion(
         image=image if is_data_uri(image) else file.parent / image,
@@ -210,7 +210,7 @@ def _from_row(row: Any, file: Path) -> AnsweredQuestion:
         answers=_items(_take(rest, "answers", list), "answers", str),
         boxes=boxes,
         primary=_items(_take(rest, "primary", list), "primary", int),
-        context=None if context is None else _to_box(context),
+        context=None if context is None else from_percent(context),
         field=_take(rest, "field", str),
         doc=_take(rest, "doc", str),
         width=_take(rest, "width", int),
@@ -236,7 +236,12 @@ def _items(values: list[Any] | None, key: str, kind: type[_T]) -> tuple[_T, ...]
     return tuple(values or ())
 
 
-def _to_box(numbers: Any) -> Box:
+def from_percent(numbers: Any) -> Box:
+    """Read a box as question sets write it, ``[left, top, right, bottom]`` in percent.
+
+    Raises:
+        DataError: it is something else.
+    """
     expected = "expected a box as [left, top, right, bottom] in percent"
     if not isinstance(numbers, list) or len(numbers) != 4:
         raise DataError(f"{expected}, got {shorten(numbers)}")
@@ -248,21 +253,23 @@ def _to_box(numbers: Any) -> Box:
         raise DataError(f"{expected}, got {shorten(numbers)}") from None
 
 
-def _percent(box: Box) -> list[float]:
+def to_percent(box: Box) -> list[float]:
+    """Write a box as question sets do."""
     return [round(side * 100, 9) for side in (box.left, box.top, box.right, box.bottom)]
 
 
-def _to_row(question: AnsweredQuestion, folder: Path) -> dict[str, Any]:
+def to_row(question: AnsweredQuestion, folder: Path) -> dict[str, Any]:
+    """Return the JSON object of one line; the image's path becomes relative to ``folder``."""
     row: dict[str, Any] = {
         "id": question.id,
         "doc": question.doc,
         "image": _image_text(question, folder),
         "question": question.question,
         "answers": list(question.answers) or None,
-        "boxes": [_percent(box) for box in question.boxes] or None,
+        "boxes": [to_percent(box) for box in question.boxes] or None,
         "primary": list(question.primary) or None,
         "field": question.field,
-        "context": None if question.context is None else _percent(question.context),
+        "context": None if question.context is None else to_percent(question.context),
         "width": question.width,
         "height": question.height,
     }
