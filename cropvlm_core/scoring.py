@@ -86,6 +86,14 @@ def vqa_accuracy(reply: str, answers: Sequence[str]) -> float:
     return statistics.fmean(min(1.0, (agreeing - (answer == said)) / 3) for answer in given)
 
 
+def mixed_accuracy(reply: str, answers: Sequence[str]) -> float:
+    """VQA accuracy where ten annotators answered, else ANLS: the CropVLM paper's accuracy reward.
+
+    (arXiv 2511.19820, section on GRPO.)
+    """
+    return vqa_accuracy(reply, answers) if len(answers) == 10 else anls(reply, answers)
+
+
 def relaxed_accuracy(reply: str, answers: Sequence[str], tolerance: float = 0.05) -> float:
     """Relaxed accuracy of ChartQA (Masry et al., Findings of ACL 2022, section 5).
 

@@ -228,7 +228,7 @@ def corpus() -> list[str]:
 
 
 def fast(made: tokenizers.Tokenizer, **options: object) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(tokenizer_object=made, **options)  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(tokenizer_object=made, **options)
 
 
 @cache

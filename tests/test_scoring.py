@@ -10,6 +10,7 @@ from cropvlm_core.scoring import (
     anls,
     exact_match,
     fuzzy_contains,
+    mixed_accuracy,
     relaxed_accuracy,
     vqa_accuracy,
 )
@@ -188,3 +189,9 @@ def test_a_long_page_is_quick() -> None:
     start = time.perf_counter()
     assert fuzzy_contains("the total amount is 12.90 in words", page) < 0.6
     assert time.perf_counter() - start < 10
+
+
+def test_mixed_accuracy_is_that_of_vqa_for_ten_annotators_and_anls_else() -> None:
+    ten = ["nasa"] * 2 + ["esa"] * 8
+    assert mixed_accuracy("NASA", ten) == vqa_accuracy("NASA", ten) == pytest.approx(0.6)
+    assert mixed_accuracy("NASA.", ["NASA"]) == anls("NASA.", ["NASA"]) == pytest.approx(0.8)

@@ -62,6 +62,8 @@ class SmallVLM:
     side of a patch. ``scale_factor``: patches a side that become one image token. ``splitting``:
     whether a larger image is cut into tiles, at most ``tiles`` a side, seen beside the whole
     image. ``vocabulary``: rows of the embedding, at least what the tokenizer needs; None: exactly.
+    ``spread``: standard deviation of the weights; a narrow model trained from nothing learns much
+    sooner with 0.06.
 
     Raises:
         DataError: the parts do not fit each other.
@@ -85,6 +87,7 @@ class SmallVLM:
     rope_theta: float = 10_000.0
     tied: bool = True
     vocabulary: int | None = None
+    spread: float = 0.02
 
     def __post_init__(self) -> None:
         """Check what no library would say plainly."""
@@ -178,7 +181,7 @@ def _tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     bpe.train_from_iterator(texts, trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=bpe,
         unk_token=_UNKNOWN,
         bos_token=_BEGIN,
@@ -222,6 +225,7 @@ def model_config(
             "num_hidden_layers": shape.vision_layers,
             "num_attention_heads": shape.vision_heads,
             "intermediate_size": shape.vision_intermediate,
+            "initializer_range": shape.spread,
         },
         text_config={
             "model_type": "llama",
@@ -231,6 +235,7 @@ def model_config(
             "num_attention_heads": shape.heads,
             "num_key_value_heads": shape.key_value_heads,
             "intermediate_size": shape.intermediate,
+            "initializer_range": shape.spread,
             "max_position_embeddings": shape.positions,
             "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
             "rms_norm_eps": 1e-5,

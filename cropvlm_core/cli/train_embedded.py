@@ -1,0 +1,119 @@
+"""``cropvlm train embedded`` and ``pages``: the embedded cropper, and pages to measure it on."""
+
+import argparse
+from pathlib import Path
+
+from cropvlm_core.cli import arguments
+
+
+def add_parsers(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the two sub-commands and their arguments."""
+    embedded = kinds.add_parser(
+        "embedded",
+        help="train the embedded cropper on rendered pages and export it",
+        description="Train the embedded cropper from scratch on pages this project renders, choose "
+        "how wide it crops on rendered pages it has not seen, and export DIR/policy.onnx. The same "
+        "command again goes on where a stopped run was.",
+    )
+    embedded.add_argument("--out", metavar="DIR", type=Path, required=True, help="the run's folder")
+    embedded.add_argument(
+        "--minutes", type=_above_zero, default=95.0, help="length of the schedule (default 95)"
+    )
+    embedded.add_argument(
+        "--reading-minutes",
+        type=_above_zero,
+        default=None,
+        help="of these, the first part that teaches letters and words only (default: a sixth)",
+    )
+    embedded.add_argument(
+        "--processes",
+        type=arguments.positive,
+        default=2,
+        help="training processes of one thread (default 2)",
+    )
+    embedded.add_argument("--seed", type=int, default=1, help="source of all chance (default 1)")
+    embedded.add_argument(
+        "--area",
+        type=_above_zero,
+        default=0.07,
+        help="largest mean crop area, share of the page, when choosing how wide to crop (default "
+        "0.07)",
+    )
+    embedded.add_argument(
+        "--export-only", action="store_true", help="export the run's checkpoint as it is now"
+    )
+    embedded.set_defaults(run=run_embedded)
+
+    pages = kinds.add_parser(
+        "pages",
+        help="render pages as a question set",
+        description="Render pages that training never draws, with questions and true boxes, as a "
+        "question set that `cropvlm evaluate DIR` reads, and a contact sheet DIR/contact.png.",
+    )
+    pages.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder to write")
+    pages.add_argument(
+        "--count", type=arguments.positive, default=50, help="how many pages (default 50)"
+    )
+    pages.add_argument("--kind", help="one kind of page, e.g. receipt (default: all kinds)")
+    pages.add_argument(
+        "--held-out", action="store_true", help="ask with wordings that training never uses"
+    )
+    pages.set_defaults(run=run_pages)
+
+
+def run_embedded(given: argparse.Namespace) -> int:
+    """Train unless told otherwise, choose the settings, export."""
+    _need_torch()
+    from cropvlm_core.training.calibration import export_run
+    from cropvlm_core.training.supervised import TrainingPlan, train_supervised
+
+    reading = given.minutes / 6 if given.reading_minutes is None else given.reading_minutes
+    plan = TrainingPlan(
+        minutes=given.minutes,
+        reading_minutes=reading,
+        processes=given.processes,
+        seed=given.seed,
+    )
+    if not given.export_only:
+        train_supervised(plan, given.out)
+    setting = export_run(given.out, area=given.area)
+    print(
+        f"{given.out / 'policy.onnx'}: on rendered pages hits {setting.hit_rate:.1%} "
+        f"at {setting.mean_area:.1%} of the page"
+    )
+    print(f"measure it: cropvlm evaluate DATA --cropper embedded:{given.out / 'policy.onnx'}")
+    return 0
+
+
+def run_pages(given: argparse.Namespace) -> int:
+    """Render the pages and the contact sheet."""
+    from cropvlm_core.errors import DataError
+    from cropvlm_core.training.pages import KINDS
+    from cropvlm_core.training.questions import write_pages
+
+    if given.kind is not None and given.kind not in KINDS:
+        raise DataError(f"expected a kind of page of {sorted(KINDS)}, got {given.kind!r}")
+    count = write_pages(given.out, given.count, given.kind, held_out=given.held_out)
+    print(
+        f"{given.out}: {given.count} pages, {count} questions; look at {given.out / 'contact.png'}"
+    )
+    return 0
+
+
+def _need_torch() -> None:
+    from importlib.util import find_spec
+
+    from cropvlm_core.errors import MissingExtraError
+
+    if any(find_spec(name) is None for name in ("torch", "onnx")):
+        raise MissingExtraError("training the embedded cropper", "finetune")
+
+
+def _above_zero(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value

@@ -1,0 +1,86 @@
+"""``cropvlm train sft``: the warm start, on a teacher's boxes."""
+
+import argparse
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+from cropvlm_core.cli import training_flags
+from cropvlm_core.training.run_settings import SFTSettings
+
+if TYPE_CHECKING:
+    from cropvlm_core.training.runs import RunOutcome
+
+_FLAGS = (
+    "model",
+    "data",
+    "held_out",
+    "notation",
+    "input_size",
+    "no_zoom",
+    "epochs",
+    "max_steps",
+    "learning_rate",
+    "batch_size",
+    "gradient_accumulation",
+    "lora_rank",
+    "lora_vision",
+    "seed",
+    "report_to",
+    "device_type",
+)
+
+
+def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the sub-command and its flags."""
+    parser = kinds.add_parser(
+        "sft",
+        help="warm start: teach a small model to write a teacher's boxes",
+        description="Fine-tune a model of the SmolVLM family to write the boxes of a question set "
+        "that `cropvlm label` made. Writes DIR/model (and DIR/adapter with LoRA): a cropper that "
+        "`--cropper hf:DIR/model` names. SIGTERM saves a checkpoint and ends with exit code 143; "
+        "--resume goes on. Needs the extra train. Several GPUs: accelerate launch "
+        '--num_processes N "$(command -v cropvlm)" train sft ...',
+    )
+    training_flags.add_flags(parser, SFTSettings, _FLAGS)
+    parser.set_defaults(run=run)
+
+
+def run(given: argparse.Namespace) -> int:
+    """Train, and tell what came out."""
+    training_flags.need_train("the warm start")
+    settings = training_flags.read_flags(given, SFTSettings)
+    # PEFT asks transformers under a name that transformers is giving up.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is dep", FutureWarning)
+    from cropvlm_core.training.sft import train_sft
+    from cropvlm_core.training.stopping import leave_group
+
+    outcome = train_sft(settings, given.out, resume=given.resume)
+    leave_group()
+    if outcome.stopped:
+        if training_flags.speaks():
+            print(
+                f"cropvlm: stopped by SIGTERM after step {outcome.steps}; --resume goes on",
+                file=sys.stderr,
+            )
+        return training_flags.STOPPED
+    if training_flags.speaks():
+        model = given.out / "model"
+        print(f"{model}: {_told(outcome)}")
+        print(f"look at it: cropvlm zoom IMAGE QUESTION --cropper hf:{model}")
+    return 0
+
+
+def _told(outcome: "RunOutcome") -> str:
+    known = {
+        "loss": "loss {:.3f}",
+        "eval_loss": "held-out loss {:.3f}",
+        "eval_iou": "IoU with the teacher's boxes {:.2f}",
+        "eval_hit_rate": "these hit {:.1%}",
+    }
+    figures = [
+        text.format(outcome.figures[name])
+        for name, text in known.items()
+        if name in outcome.figures
+    ]
+    return ", ".join([f"{outcome.steps} steps", *figures])

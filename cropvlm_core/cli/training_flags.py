@@ -1,0 +1,129 @@
+"""Flags of training runs: made from their settings, which a YAML file gives too."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from cropvlm_core.errors import DataError, MissingExtraError, shorten
+from cropvlm_core.training.run_settings import RunSettings, read_settings, template
+
+STOPPED = 143
+"""Exit code of a run that saved a checkpoint and stopped at SIGTERM: 128 + 15, as shells count."""
+
+_PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "yaml")
+_METAVARS = {
+    "model": "FOLDER_OR_ID",
+    "data": "DATA",
+    "held_out": "DATA",
+    "report_to": "NAME[,NAME]",
+}
+
+_Settings = TypeVar("_Settings", bound=RunSettings)
+
+
+def add_flags(
+    parser: argparse.ArgumentParser, cls: type[RunSettings], names: Sequence[str]
+) -> None:
+    """Add --out, --config, --set, --resume, --print-settings, and a flag for each of ``names``."""
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="the run's folder")
+    parser.add_argument(
+        "--config", metavar="FILE.yaml", type=Path, help="settings; flags are stronger"
+    )
+    known = {field.name: field for field in fields(cls)}
+    for name in names:
+        _add_flag(parser, name, known[name].metadata["help"], known[name].default, cls)
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        dest="pairs",
+        action="append",
+        default=[],
+        help="any other setting; may be given several times",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from DIR's newest checkpoint, with DIR/settings.yaml unless --config is given",
+    )
+    parser.add_argument(
+        "--print-settings",
+        action=_PrintSettings,
+        settings=cls,
+        help="print a YAML file with every setting, its default and what it means, and exit",
+    )
+
+
+def read_flags(given: argparse.Namespace, cls: type[_Settings]) -> _Settings:
+    """Return the settings of a run, from flags and file.
+
+    Raises:
+        DataError: a setting that does not exist or does not fit.
+    """
+    file = given.config
+    if file is None and given.resume and (given.out / "settings.yaml").is_file():
+        file = given.out / "settings.yaml"
+    overrides: dict[str, Any] = {}
+    for pair in given.pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise DataError(f"expected --set KEY=VALUE, got {shorten(pair)}")
+        overrides[name.strip()] = value.strip()
+    for field in fields(cls):
+        value = getattr(given, field.name, None)
+        if value is not None:
+            overrides[field.name] = value
+    return read_settings(cls, file, overrides)
+
+
+def need_train(feature: str) -> None:
+    """Refuse to go on without the extra ``train``.
+
+    Raises:
+        MissingExtraError: one of its packages is not installed.
+    """
+    from importlib.util import find_spec
+
+    if any(find_spec(name) is None for name in _PACKAGES):
+        raise MissingExtraError(feature, "train")
+
+
+def speaks() -> bool:
+    """Whether this process tells about the run: the first, of those that a launcher started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _add_flag(
+    parser: argparse.ArgumentParser, name: str, told: str, default: Any, cls: type[RunSettings]
+) -> None:
+    flag = f"--{name.replace('_', '-')}"
+    kind = get_type_hints(cls)[name]
+    if kind is bool and name.startswith("no_"):
+        parser.add_argument(flag, action="store_const", const=True, help=told)
+        return
+    if kind is bool:
+        said = f"{told} (default: {'yes' if default else 'no'})"
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, help=said)
+        return
+    end = "" if default in (None, "", ()) else f" (default: {default})"
+    parser.add_argument(flag, metavar=_METAVARS.get(name, "VALUE"), help=f"{told}{end}")
+
+
+class _PrintSettings(argparse.Action):
+    """Prints a template of the settings and exits, as --help does."""
+
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, settings: type[RunSettings], **kwargs: Any
+    ) -> None:
+        super().__init__(option_strings, dest, nargs=0, **kwargs)
+        self.settings = settings
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        try:
+            need_train("printing settings")
+        except MissingExtraError as error:
+            parser.exit(2, f"cropvlm: error: {error}\n")
+        print(template(self.settings), end="")
+        parser.exit(0)

@@ -1,0 +1,144 @@
+"""Runs that can be stopped at any time: SIGTERM saves, and a checkpoint is whole or absent."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Self
+
+import torch
+from torch import distributed
+from transformers import Trainer, TrainerCallback, TrainerState
+
+_CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
+
+
+class StopOnSignal(TrainerCallback):
+    """Saves a checkpoint and ends the run after the step in which SIGTERM came.
+
+    A context manager, around the training. Of several processes, all stop after the same
+    step, whichever was told.
+
+    Attributes:
+        stopped: whether the run was ended so.
+    """
+
+    def __init__(self) -> None:
+        """Listen from ``__enter__`` on."""
+        self.stopped = False
+        self._told = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        """Start to listen; outside of the main thread, where Python allows none, do nothing."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the signal to who had it before."""
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+
+    def on_step_end(self, args: Any, _state: Any, control: Any, **_: Any) -> Any:
+        """Agree with the other processes; save and stop where one was told to."""
+        told = self._told
+        if args.world_size > 1:
+            votes = torch.tensor([int(told)], device=args.device)
+            distributed.all_reduce(votes, distributed.ReduceOp.MAX)
+            told = bool(votes.item())
+        if told:
+            self.stopped = True
+            control.should_evaluate = False
+            control.should_save = True
+            control.should_training_stop = True
+        return control
+
+    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+        self._told = True
+
+
+class WholeCheckpoints(Trainer):
+    """Writes each checkpoint aside and renames it when it is on the disk.
+
+    A base class in front of one of TRL's trainers. A run that dies while it saves leaves the
+    checkpoint before, never half a one.
+    """
+
+    def go_on(self, checkpoint: Path | None) -> None:
+        """Train from ``checkpoint`` on, or from the start; one that is at the end is only loaded.
+
+        The Trainer would make one step more of it.
+        """
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            if 0 < self.args.max_steps <= state.global_step:
+                self._load_from_checkpoint(str(checkpoint))
+                self.state = state
+                return
+        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        final = Path(self.args.output_dir)
+        aside = final / ".part"
+        if self.args.should_save:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        self.args.output_dir = str(aside)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir = str(final)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            name = f"checkpoint-{self.state.global_step}"
+            _put(aside / name, final / name)
+            for old in checkpoints(final)[: -(self.args.save_total_limit or 10**9)]:
+                old.rename(aside / old.name)  # so that no half of it is left where it was
+            shutil.rmtree(aside)
+        self.accelerator.wait_for_everyone()
+
+
+def leave_group() -> None:
+    """Leave the group of processes that a launcher made, where there is one, all together."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints in ``folder``, oldest step first."""
+    found = {
+        int(m[1]): each for each in folder.glob("*") if (m := _CHECKPOINT.fullmatch(each.name))
+    }
+    return [found[step] for step in sorted(found)]
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into, which at the end takes the place of ``folder``."""
+    aside = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    yield aside
+    _put(aside, folder)
+
+
+def _put(written: Path, place: Path) -> None:
+    """Rename a folder, once all that is in it is on the disk."""
+    for each in [*written.rglob("*"), written] if os.name == "posix" else ():
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    shutil.rmtree(place, ignore_errors=True)
+    written.rename(place)
