@@ -16,10 +16,12 @@ from tests.programs import require_package
 
 EXAMPLES = {
     "ask_with_and_without",
+    "grpo_own_documents",  # in test_examples_local
     "langchain_agent",
     "langchain_chain",
     "llamaindex_agent",
     "llamaindex_pages",
+    "local_target",  # in test_examples_local
     "zoom_overlay",
 }
 
