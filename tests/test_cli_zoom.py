@@ -79,7 +79,7 @@ def test_further_crops_get_numbers(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("cropvlm_core.loading.load_cropper", lambda _: TwoCorners())
+    monkeypatch.setattr("cropvlm_core.loading.load_cropper", lambda *_, **__: TwoCorners())
     words = ["zoom", page, "What?", "--max-crops", 3, "-o", tmp_path / "crop.png"]
     assert run(*words, "--json") == 0
     told = json.loads(capsys.readouterr().out)
@@ -134,7 +134,7 @@ def test_no_zoom_writes_no_crop_and_says_so(
         (["-o", "nowhere/a.png"], "a folder to write into, got 'nowhere'"),
         (["-o", "folder.png"], "can be written, got 'folder.png'"),
         (["--cropper", "nonsense"], "expected a cropper of embedded"),
-        (["--cropper", "hf:x/y"], "not part of this version"),
+        (["--cropper", "ocr"], "not part of this version"),
         (["--cropper", "embedded:nowhere.onnx"], "nowhere.onnx"),
     ],
 )

@@ -43,8 +43,11 @@ def run(given: argparse.Namespace) -> int:
     asked = VisualQuestion(given.image, given.question).opened()
     decoding = time.perf_counter() - start
     target = load_target(given.model)
-    name = "whole" if given.no_zoom else given.cropper
-    cropper = load_cropper(name, notation=given.notation, input_size=given.input_size)
+    if given.no_zoom:
+        name, cropper = "whole", load_cropper("whole")
+    else:
+        name = given.cropper
+        cropper = load_cropper(name, notation=given.notation, input_size=given.input_size)
     pipeline = ZoomPipeline(cropper, max_crops=given.max_crops)
     start = time.perf_counter()
     zoom = pipeline.zoom_batch([asked])[0]
