@@ -16,6 +16,7 @@ import re
 import threading
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from cropvlm_core.box import Box, BoxNotation
 from cropvlm_core.cropper import Cropper, FixedCropper, RandomCropper, VLMCropper
@@ -96,15 +97,23 @@ def load_cropper(
     raise _unknown(spec, "cropper", CROPPERS)
 
 
-def load_target(spec: str) -> VLM:
+def load_target(spec: str, **local: Any) -> VLM:
     """Return the target (the model that answers) that ``spec`` names.
 
+    Args:
+        spec: see above.
+        local: for ``hf:``, arguments of ``TransformersVLM.from_pretrained``, such as ``device``,
+            ``input_size`` or ``batch_size``.
+
     Raises:
-        SpecError: no target of this version has that name.
+        SpecError: no target of this version has that name, or one that is not on this machine was
+            given arguments of such a one.
         WeightsError: there is no such model, or its weights are not in safetensors.
         MissingExtraError: the extra ``local`` or ``api`` is not installed.
     """
     kind, colon, rest = _checked(spec, "target", TARGETS).partition(":")
+    if local and kind != "hf":
+        raise SpecError(f"expected hf:... for {', '.join(sorted(local))}, got {shorten(spec)}")
     if kind == "constant" and colon:
         return ConstantVLM(rest)
     if kind == "openai":
@@ -114,7 +123,7 @@ def load_target(spec: str) -> VLM:
         from cropvlm_core.transformers_vlm import TransformersVLM
 
         name, revision = _pinned(rest)
-        return TransformersVLM.from_pretrained(name, revision=revision)
+        return TransformersVLM.from_pretrained(name, revision=revision, **local)
     raise _unknown(spec, "target", TARGETS)
 
 

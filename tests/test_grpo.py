@@ -30,6 +30,7 @@ from cropvlm_core.transformers_vlm import (  # noqa: E402
     CropperSettings,
     TransformersCropper,
     TransformersVLM,
+    shared,
 )
 
 pytestmark = pytest.mark.filterwarnings(
@@ -449,3 +450,25 @@ def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
     other = TransformersCropper(TransformersVLM.from_pretrained(small_models.qwen(), device="cpu"))
     with pytest.raises(ModelError, match="SmolVLM family"):
         CropGRPOTrainer(other, questions(), [length], arguments(tmp_path))
+
+
+def test_equal_frozen_weights_are_kept_once(tmp_path: Path) -> None:
+    judge = TransformersVLM.from_pretrained(small_models.whole_vlm(), device="cpu")
+    trainer = shared_trainer(small_models.whole_vlm(), tmp_path)
+    before = judge.model.state_dict()
+    before = {name: value.clone() for name, value in before.items()}
+    saved = shared.keep_once(trainer.policy.model, judge.model)
+    assert saved == sum(w.numel() * w.element_size() for w in judge.model.parameters())
+    assert shared.keep_once(trainer.policy.model, judge.model) == 0
+    trainer.train()
+    after = judge.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+    other = TransformersVLM.from_pretrained(other_vlm(), device="cpu")
+    assert shared.keep_once(trainer.policy.model, other.model) < saved / 10  # norms, all ones
+
+
+def test_weights_that_learn_are_not_shared(tmp_path: Path) -> None:
+    judge = TransformersVLM.from_pretrained(small_models.whole_vlm(), device="cpu")
+    trainer = shared_trainer(small_models.whole_vlm(), tmp_path, None)
+    assert shared.keep_once(trainer.policy.model, judge.model) == 0

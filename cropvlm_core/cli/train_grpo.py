@@ -1,8 +1,7 @@
 """``cropvlm train grpo``: training on the success of a frozen model, without box labels."""
 
 import argparse
-import sys
-import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cropvlm_core.cli import training_flags
@@ -57,39 +56,18 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def run(given: argparse.Namespace) -> int:
     """Train, and tell what came out."""
-    training_flags.need_train("GRPO")
-    settings = training_flags.read_flags(given, GRPOSettings)
-    # PEFT asks transformers under a name that transformers is giving up.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is dep", FutureWarning)
+    return training_flags.carry_out(given, GRPOSettings, "GRPO", _trainer, _FIGURES)
+
+
+def _trainer() -> "Callable[..., RunOutcome]":
     from cropvlm_core.training.grpo_run import train_grpo
-    from cropvlm_core.training.stopping import leave_group
 
-    outcome = train_grpo(settings, given.out, resume=given.resume)
-    leave_group()
-    if outcome.stopped:
-        if training_flags.speaks():
-            print(
-                f"cropvlm: stopped by SIGTERM after step {outcome.steps}; --resume goes on",
-                file=sys.stderr,
-            )
-        return training_flags.STOPPED
-    if training_flags.speaks():
-        model = given.out / "model"
-        print(f"{model}: {_told(outcome)}")
-        print(f"look at it: cropvlm zoom IMAGE QUESTION --cropper hf:{model}")
-    return 0
+    return train_grpo
 
 
-def _told(outcome: "RunOutcome") -> str:
-    known = {
-        "reward": "reward {:.3f}",
-        "kl": "KL {:.4f}",
-        "held_out/hit_rate": "held-out hits {:.1%}",
-        "held_out/area": "crops of {:.1%} of the page",
-    }
-    figures = [
-        text.format(outcome.figures[name])
-        for name, text in known.items()
-        if name in outcome.figures
-    ]
-    return ", ".join([f"{outcome.steps} steps", *figures])
+_FIGURES = {
+    "reward": "reward {:.3f}",
+    "kl": "KL {:.4f}",
+    "held_out/hit_rate": "held-out hits {:.1%}",
+    "held_out/area": "of {:.1%} of the page",
+}

@@ -1,8 +1,7 @@
 """``cropvlm train sft``: the warm start, on a teacher's boxes."""
 
 import argparse
-import sys
-import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from cropvlm_core.cli import training_flags
@@ -48,39 +47,18 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 def run(given: argparse.Namespace) -> int:
     """Train, and tell what came out."""
-    training_flags.need_train("the warm start")
-    settings = training_flags.read_flags(given, SFTSettings)
-    # PEFT asks transformers under a name that transformers is giving up.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is dep", FutureWarning)
+    return training_flags.carry_out(given, SFTSettings, "the warm start", _trainer, _FIGURES)
+
+
+def _trainer() -> "Callable[..., RunOutcome]":
     from cropvlm_core.training.sft import train_sft
-    from cropvlm_core.training.stopping import leave_group
 
-    outcome = train_sft(settings, given.out, resume=given.resume)
-    leave_group()
-    if outcome.stopped:
-        if training_flags.speaks():
-            print(
-                f"cropvlm: stopped by SIGTERM after step {outcome.steps}; --resume goes on",
-                file=sys.stderr,
-            )
-        return training_flags.STOPPED
-    if training_flags.speaks():
-        model = given.out / "model"
-        print(f"{model}: {_told(outcome)}")
-        print(f"look at it: cropvlm zoom IMAGE QUESTION --cropper hf:{model}")
-    return 0
+    return train_sft
 
 
-def _told(outcome: "RunOutcome") -> str:
-    known = {
-        "loss": "loss {:.3f}",
-        "eval_loss": "held-out loss {:.3f}",
-        "eval_iou": "IoU with the teacher's boxes {:.2f}",
-        "eval_hit_rate": "these hit {:.1%}",
-    }
-    figures = [
-        text.format(outcome.figures[name])
-        for name, text in known.items()
-        if name in outcome.figures
-    ]
-    return ", ".join([f"{outcome.steps} steps", *figures])
+_FIGURES = {
+    "loss": "loss {:.3f}",
+    "eval_loss": "held-out loss {:.3f}",
+    "eval_iou": "IoU with the teacher's boxes {:.2f}",
+    "eval_hit_rate": "these hit {:.1%}",
+}

@@ -1,14 +1,21 @@
 """Flags of training runs: made from their settings, which a YAML file gives too."""
 
 import argparse
+import contextlib
+import logging
 import os
-from collections.abc import Sequence
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 from cropvlm_core.errors import DataError, MissingExtraError, shorten
 from cropvlm_core.training.run_settings import RunSettings, read_settings, template
+
+if TYPE_CHECKING:
+    from cropvlm_core.training.runs import RunOutcome
 
 STOPPED = 143
 """Exit code of a run that saved a checkpoint and stopped at SIGTERM: 128 + 15, as shells count."""
@@ -90,9 +97,66 @@ def need_train(feature: str) -> None:
         raise MissingExtraError(feature, "train")
 
 
-def speaks() -> bool:
-    """Whether this process tells about the run: the first, of those that a launcher started."""
-    return os.environ.get("RANK", "0") == "0"
+def carry_out(
+    given: argparse.Namespace,
+    cls: type[_Settings],
+    feature: str,
+    trainer: Callable[[], Callable[..., "RunOutcome"]],
+    figures: Mapping[str, str],
+) -> int:
+    """Run a training, and tell how it goes on stderr and what came out on stdout.
+
+    Args:
+        given: the command's arguments.
+        cls: the settings of this kind of run.
+        feature: what it is called where an extra is missing.
+        trainer: imports and returns what trains.
+        figures: those told in the end: their names, and how each is worded.
+    """
+    need_train(feature)
+    settings = read_flags(given, cls)
+    with _speaking():
+        from cropvlm_core.training.stopping import leave_group
+
+        outcome = trainer()(settings, given.out, resume=given.resume)
+        leave_group()
+    if os.environ.get("RANK", "0") != "0":  # the first of those that a launcher started tells
+        return STOPPED if outcome.stopped else 0
+    if outcome.stopped:
+        print(
+            f"cropvlm: stopped by SIGTERM after step {outcome.steps}; --resume goes on",
+            file=sys.stderr,
+        )
+        return STOPPED
+    model = given.out / "model"
+    told = [
+        text.format(outcome.figures[name])
+        for name, text in figures.items()
+        if name in outcome.figures
+    ]
+    print(f"{model}: {', '.join([f'{outcome.steps} steps', *told])}")
+    print(f"look at it: cropvlm zoom IMAGE QUESTION --cropper hf:{model}")
+    return 0
+
+
+@contextlib.contextmanager
+def _speaking() -> Iterator[None]:
+    """Show on stderr what the training modules log; no bars where nobody watches them."""
+    from cropvlm_core.training.runs import draw_no_bars
+
+    # PEFT asks transformers under a name that transformers is giving up.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is dep", FutureWarning)
+    if not sys.stderr.isatty():
+        draw_no_bars()
+    logger = logging.getLogger("cropvlm_core.training")
+    handler, level = logging.StreamHandler(sys.stderr), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _add_flag(

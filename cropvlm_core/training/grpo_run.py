@@ -135,20 +135,19 @@ def load_rewards(
         DataError: a likelihood of a model that gives none.
         WeightsError, SpecError: there is no such model.
     """
-    kind, _, name = settings.reward_model.partition(":")
+    local: dict[str, Any] = {}
     identity = None
-    if kind == "hf" and name:
-        target: Any = TransformersVLM.from_pretrained(
-            name,
-            device=device,
-            dtype=None if settings.precision == "auto" else settings.precision,
-            input_size=settings.reward_input_size,
-            batch_size=settings.reward_batch_size,
-        )
-        target.model.requires_grad_(False)
+    if settings.reward_model.startswith("hf:"):
+        local = {
+            "device": device,
+            "dtype": None if settings.precision == "auto" else settings.precision,
+            "input_size": settings.reward_input_size,
+            "batch_size": settings.reward_batch_size,
+        }
         identity = f"{settings.reward_model} {settings.reward_input_size}"
-    else:
-        target = load_target(settings.reward_model)
+    target = load_target(settings.reward_model, **local)
+    if isinstance(target, TransformersVLM):
+        target.model.requires_grad_(False)
     rewards: list[Reward] = []
     if settings.reward != "likelihood":
         rewards.append(

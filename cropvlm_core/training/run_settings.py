@@ -85,7 +85,6 @@ class RunSettings:
     eval_steps: int | None = setting(
         None, "steps between evaluations (none: as between checkpoints)", least=1
     )
-    eval_boxes: int = setting(64, "held-out rows whose boxes are compared", least=0)
     report_to: tuple[str, ...] = setting(
         (), "loggers of the Trainer, such as tensorboard, wandb, trackio"
     )
@@ -116,6 +115,8 @@ class RunSettings:
 @dataclasses.dataclass(frozen=True)
 class SFTSettings(RunSettings):
     """Of the warm start; the defaults are the paper's (CropVLM, arXiv 2511.19820)."""
+
+    eval_boxes: int = setting(64, "held-out rows whose boxes are compared", least=0)
 
 
 @dataclasses.dataclass(frozen=True)

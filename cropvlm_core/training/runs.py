@@ -174,6 +174,11 @@ def trl_arguments(settings: RunSettings, folder: RunFolder, *, held_out: bool) -
     }
 
 
+def draw_no_bars() -> None:
+    """Have transformers draw no progress bars, for the rest of this process."""
+    transformers.utils.logging.disable_progress_bar()
+
+
 def write_settings(settings: RunSettings, folder: RunFolder) -> None:
     """Write what the run is told."""
     folder.path.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ time.
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ from cropvlm_core.training.stopping import StopOnSignal, WholeCheckpoints
 from cropvlm_core.transformers_vlm import TransformersCropper
 from cropvlm_core.transformers_vlm.inputs import SharedInputs
 from cropvlm_core.vlm import ConstantVLM
+
+logger = logging.getLogger(__name__)
+
+_TOLD = ("loss", "learning_rate", "mean_token_accuracy", "eval_loss", "eval_iou", "eval_hit_rate")
 
 IGNORED = -100
 """The label of tokens that are not learned."""
@@ -188,6 +193,15 @@ class CropSFTTrainer(WholeCheckpoints, SFTTrainer):
             peft_config=peft_config,
             callbacks=callbacks,
         )
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """As the Trainer's; told in a line of this package's log too."""
+        super().log(logs, *args, **kwargs)
+        if self.is_world_process_zero():
+            step = f"step {self.state.global_step}/{self.state.max_steps}"
+            told = [f"{name} {logs[name]:.3g}" for name in _TOLD if name in logs]
+            if told:
+                logger.info("%s", "  ".join([step, *told]))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """As the Trainer's; adds how the written boxes compare with the teacher's.

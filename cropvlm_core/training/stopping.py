@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import torch
 from torch import distributed
-from transformers import Trainer, TrainerCallback, TrainerState
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 
@@ -69,8 +69,14 @@ class WholeCheckpoints(Trainer):
     """Writes each checkpoint aside and renames it when it is on the disk.
 
     A base class in front of one of TRL's trainers. A run that dies while it saves leaves the
-    checkpoint before, never half a one.
+    checkpoint before, never half a one. What is logged is not printed as well: that is
+    for the loggers, and for who listens to this package's own.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what the trainer behind takes."""
+        super().__init__(*args, **kwargs)
+        self.remove_callback(PrinterCallback)
 
     def go_on(self, checkpoint: Path | None) -> None:
         """Train from ``checkpoint`` on, or from the start; one that is at the end is only loaded.

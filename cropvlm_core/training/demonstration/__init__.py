@@ -1,0 +1,1 @@
+"""Learning without box labels, shown small: cards, and the frozen reader that rewards."""
