@@ -195,7 +195,7 @@ def _read(
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     pictures = {}
     if features:
-        pictures = {"image": BaseModelOutputWithPooling(pooler_output=list(features))}
+        pictures = {"image": BaseModelOutputWithPooling(pooler_output=torch.cat(list(features)))}
     held = {cache_argument(model): cache}
     read = model.model(
         input_ids=ids,
