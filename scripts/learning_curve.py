@@ -27,6 +27,7 @@ from PIL import Image, ImageDraw
 from cropvlm_core.questions import AnsweredQuestion, write_questions
 
 SEEDS = (1, 2)
+COLOURS = ((0, 84, 200), (214, 84, 0))
 READER = Path(__file__).parent / "demonstration_reader"
 
 
@@ -160,21 +161,22 @@ def lines(file: Path) -> list[dict[str, float]]:
 
 
 FIGURES = (
-    ("answer_likelihood", "log-likelihood of the answer, nats"),
-    ("hit_rate", "hit rate"),
-    ("area", "area of the crop, share of the page"),
+    ("answer_likelihood", "log-likelihood of the answer, nats", -3.0, 0.0),
+    ("hit_rate", "hit rate", 0.0, 1.0),
+    ("area", "area of the crop, share of the page", 0.0, 0.1),
 )
+"""Names, what they are called in the picture, and the ends of their axes."""
 
 
 def table(curves: dict[int, list[dict[str, float]]]) -> str:
     """First and last figures of each seed, in Markdown."""
     shown = [
-        "| seed | step | " + " | ".join(label for _, label in FIGURES) + " |",
+        "| seed | step | " + " | ".join(label for _, label, *_ in FIGURES) + " |",
         "|---|---|---|---|---|",
     ]
     for seed, curve in curves.items():
         for figures in (curve[0], curve[len(curve) // 2], curve[-1]):
-            values = " | ".join(f"{figures[name]:.3f}" for name, _ in FIGURES)
+            values = " | ".join(f"{figures[name]:.3f}" for name, *_ in FIGURES)
             shown.append(f"| {seed} | {figures['step']} | {values} |")
     return "\n".join(shown)
 
@@ -185,30 +187,26 @@ def draw(curves: dict[int, list[dict[str, float]]]) -> Image.Image:
     picture = Image.new("RGB", (wide * len(FIGURES), high), "white")
     pen = ImageDraw.Draw(picture)
     last = max(curve[-1]["step"] for curve in curves.values()) or 1
-    for panel, (name, label) in enumerate(FIGURES):
-        values = [figures[name] for curve in curves.values() for figures in curve]
-        low, top = min(values), max(values)
-        low, top = (low, top) if top > low else (low - 1, low + 1)
+    for panel, (name, label, low, top) in enumerate(FIGURES):
         left = panel * wide + margin
 
         def at(
             step: float, value: float, left: int = left, low: float = low, top: float = top
         ) -> tuple[float, float]:
             x = left + step / last * (wide - margin - 16)
-            return x, margin + (top - value) / (top - low) * (high - 2 * margin)
+            share = min(max((top - value) / (top - low), 0.0), 1.0)
+            return x, margin + share * (high - 2 * margin)
 
         pen.rectangle((*at(0, top), *at(last, low)), outline=(190, 190, 190))
         pen.text((left, 16), label, "black")
         for value in (low, top):
-            pen.text((left - 44, at(0, value)[1] - 6), f"{value:.2f}", (90, 90, 90))
+            pen.text((left - 34, at(0, value)[1] - 6), f"{value:g}", (90, 90, 90))
         pen.text((left, high - margin + 6), "step 0", (90, 90, 90))
         pen.text((at(last, low)[0] - 44, high - margin + 6), f"{last:.0f}", (90, 90, 90))
-        for (seed, curve), colour in zip(
-            curves.items(), ((0, 84, 200), (214, 84, 0)), strict=False
-        ):
+        for (seed, curve), colour in zip(curves.items(), COLOURS, strict=True):
             points = [at(figures["step"], figures[name]) for figures in curve]
             pen.line(points, fill=colour, width=3, joint="curve")
-            pen.text((points[-1][0] - 40, points[-1][1] + 4), f"seed {seed}", colour)
+            pen.text((left + 60 * seed - 50, 30), f"seed {seed}", colour)
     return picture
 
 
