@@ -91,6 +91,8 @@ class TokenTable:
             for token, i in tokenizer.get_vocab().items()
             if i not in special and not token.strip(ALPHABET + _SPACES)
         }
+        if not candidates:  # older versions decode an empty batch as one empty text
+            return {}
         alone = dict(zip(candidates, self._decode([[i] for i in candidates]), strict=True))
         # Decoders drop the space of a first token; so each one is read behind another.
         anchor = next((i for i, token in candidates.items() if alone[i] == token), None)

@@ -195,7 +195,9 @@ def _read(
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     pictures = {}
     if features:
-        pictures = {"image": BaseModelOutputWithPooling(pooler_output=torch.cat(list(features)))}
+        # (tiles, tokens, hidden), which every version takes; lists of pictures only newer ones do
+        tiles = torch.cat(list(features)).unflatten(0, (-1, model.model.image_seq_len))
+        pictures = {"image": BaseModelOutputWithPooling(pooler_output=tiles)}
     held = {cache_argument(model): cache}
     read = model.model(
         input_ids=ids,
