@@ -1,4 +1,4 @@
-"""The learning demonstration: cards, the careless teacher, the frozen reader and its lessons."""
+"""The learning demonstration: cards, the frozen reader and its lessons."""
 
 import itertools
 from collections.abc import Sequence
@@ -8,15 +8,12 @@ import pytest
 from PIL import ImageChops
 
 from cropvlm_core.prompts import answer_prompt
-from cropvlm_core.questions import read_questions, write_questions
 from cropvlm_core.training.demonstration.cards import (
     CARDS,
     COLOURS,
     HELD_OUT_SEED,
     SIDE,
-    card_questions,
     draw_cards,
-    teacher_questions,
 )
 from cropvlm_core.vlm import Conversation
 from tests.programs import require_package
@@ -63,40 +60,6 @@ def test_cards_are_where_they_say() -> None:
 
 def test_fewer_cards_can_be_asked_for() -> None:
     assert len(draw_cards(3, 1).cards) == 1
-
-
-def test_questions_ask_for_one_card(tmp_path: Path) -> None:
-    asked = list(card_questions(3, 5))
-    assert [question.id for question in asked] == ["cards-5", "cards-6", "cards-7"]
-    for seed, question in enumerate(asked, 5):
-        card = draw_cards(seed).cards[0]
-        assert card.colour in question.question
-        assert question.answers == (card.number,)
-        assert question.hit([card.box])
-        assert not question.hit([draw_cards(seed).cards[1].box])
-    write_questions(tmp_path / "questions.jsonl", asked)
-    (first, *_) = read_questions(tmp_path)
-    assert first.open().tobytes() == asked[0].open().tobytes()
-    assert first.targets[0].iou(asked[0].targets[0]) > 0.999
-
-
-def test_the_teacher_is_poor_but_mostly_right() -> None:
-    count = 200
-    right = wide = 0
-    for true, taught in zip(card_questions(count), teacher_questions(count), strict=True):
-        assert (taught.id, taught.answers) == (true.id, true.answers)
-        (box,), (card,) = taught.boxes, true.boxes
-        right += card.covered_by(box) > 0.5
-        wide += box.area > 1.2 * card.area
-    assert 0.5 < right / count < 0.75  # 0.6 on purpose, a few by overlap
-    assert wide > 0.9 * count
-
-
-def test_a_teacher_can_always_be_right() -> None:
-    taught = list(teacher_questions(50, right=1.0))
-    assert taught[0].boxes == next(teacher_questions(1, right=1.0)).boxes
-    for true, question in zip(card_questions(50), taught, strict=True):
-        assert true.boxes[0].covered_by(question.boxes) > 0.5
 
 
 def test_lessons_are_the_conversations_of_inference() -> None:

@@ -1,10 +1,10 @@
 """Pages of coloured cards with a number on each: the task of the learning demonstration.
 
-A page shows four cards of different colours, and the question asks for the number on one of them.
-At the 64 pixels a side that both models see, colour and place of every card are plain, and the
-digits are five pixels high: a person can still guess them, the small reader cannot (its likelihood
-of the answer is that of chance). In a crop it reads them. So the likelihood of the answer tells a
-good crop from a bad one without any box label.
+A page shows cards of different colours, and the question asks for the number on one of them: four
+where the reader learns, one where the policy does. At the 64 pixels a side that both models see,
+colour and place of every card are plain, and the digits are five pixels high: a person can still
+guess them, the small reader cannot (its likelihood of the answer is that of chance). In a crop it
+reads them. So the likelihood of the answer tells a good crop from a bad one without any box label.
 
 What this does not show: that anything is learned about documents, real print or real questions.
 
@@ -14,15 +14,12 @@ gives the same page everywhere.
 
 from __future__ import annotations
 
-import dataclasses
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
 from cropvlm_core.box import Box, Pixels
-from cropvlm_core.questions import AnsweredQuestion
 
 COLOURS = {
     "red": (205, 35, 45),
@@ -104,53 +101,4 @@ def _touch(one: Pixels, other: Pixels) -> bool:
         and other[0] < one[2] + _APART
         and one[1] < other[3] + _APART
         and other[1] < one[3] + _APART
-    )
-
-
-def card_questions(count: int, first_seed: int = 0) -> Iterator[AnsweredQuestion]:
-    """One question about each of ``count`` pages, with its answer and its true box.
-
-    The box is there to measure with. What learns from rewards is given
-    ``dataclasses.replace(question, boxes=())``.
-    """
-    for seed in range(first_seed, first_seed + count):
-        page = draw_cards(seed)
-        card = page.cards[0]
-        yield AnsweredQuestion(
-            page.image,
-            card.question,
-            id=f"cards-{seed}",
-            answers=(card.number,),
-            boxes=(card.box,),
-            field=card.colour,
-            width=SIDE,
-            height=SIDE,
-        )
-
-
-def teacher_questions(
-    count: int, first_seed: int = 0, *, right: float = 0.6
-) -> Iterator[AnsweredQuestion]:
-    """The questions of :func:`card_questions` with the boxes of a deliberately poor teacher.
-
-    With probability ``right`` the box is around the right card, otherwise around another one. It
-    is 1.1 to 2.8 times as wide and as high as the card and off its centre by up to a fifth.
-    """
-    for seed, question in enumerate(card_questions(count, first_seed), first_seed):
-        dice = random.Random(f"teacher {seed}")
-        cards = draw_cards(seed).cards
-        card = cards[0] if dice.random() < right else dice.choice(cards[1:])
-        yield dataclasses.replace(question, boxes=(_carelessly_around(card.box, dice),))
-
-
-def _carelessly_around(box: Box, dice: random.Random) -> Box:
-    width, height = box.width * dice.uniform(1.1, 2.8), box.height * dice.uniform(1.1, 2.8)
-    x, y = box.centre
-    x += dice.uniform(-0.2, 0.2) * width
-    y += dice.uniform(-0.2, 0.2) * height
-    return Box(
-        max(x - width / 2, 0.0),
-        max(y - height / 2, 0.0),
-        min(x + width / 2, 1.0),
-        min(y + height / 2, 1.0),
     )
