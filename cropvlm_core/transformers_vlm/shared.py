@@ -196,7 +196,8 @@ def _read(
     pictures = {}
     if features:
         # (tiles, tokens, hidden), which every version takes; lists of pictures only newer ones do
-        tiles = torch.cat(list(features)).unflatten(0, (-1, model.model.image_seq_len))
+        tokens = torch.cat(list(features))
+        tiles = tokens.view(-1, model.model.image_seq_len, tokens.shape[-1])
         pictures = {"image": BaseModelOutputWithPooling(pooler_output=tiles)}
     held = {cache_argument(model): cache}
     read = model.model(
