@@ -106,10 +106,12 @@ def measure(
         TransformersVLM.from_pretrained(
             build(given, name),
             device=given.device,
+            dtype=dtype,
             input_size=given.input_size,
             batch_size=GROUP,
         )
-        for name in ("own", judge_name)
+        # as a run loads them: weights that learn in fp32, those of the reward as the device likes
+        for name, dtype in (("own", "float32"), (judge_name, None))
     )
     judge.model.requires_grad_(False)
     chance = random.Random(0)
@@ -297,7 +299,7 @@ def table(rows: list[dict[str, Any]], given: argparse.Namespace) -> str:
     for lora, judge in CASES:
         pair = [row for row in rows if (row["lora"], row["judge"]) == (lora, judge)]
         lines += ["", f"LoRA on {lora}; reward model: {judge}", ""]
-        lines += ["| a prompt | stock | shared | ratio |", "|---|---|---|---|"]
+        lines += ["| a prompt | TRL + plain reward | ours | ratio |", "|---|---|---|---|"]
         for name in pair[0]["parts"]:
             lines.append(_line(f"{name}, {unit}", [row["parts"].get(name, 0.0) for row in pair]))
         rest = [row["seconds"] - row["parts"]["reward"] for row in pair]

@@ -4,9 +4,9 @@
 
 Pages with a card somewhere; the number on it is too small to read at the 64 pixels that both models
 see, and readable in a crop. The policy, built from random weights, first copies a careless teacher
-(cropvlm train sft: its boxes are too large and slip off the card), then learns from the frozen
-reader alone (cropvlm train grpo). Two seeds of GRPO from the same start.
-Figures are of the likeliest box on held-out pages; the true boxes are used for these figures only.
+(cropvlm train sft: its boxes are too large and slip off the card), then learns from what the frozen
+reader makes of its crops, and from 1 for a well-formed box (cropvlm train grpo). Two seeds of GRPO
+from the same start. Figures are of the likeliest box on held-out pages; the true boxes are used for these figures only.
 
 The reader is the one in this repository (scripts/train_reader.py makes it).
 """
@@ -113,7 +113,9 @@ def warm_start(given: argparse.Namespace) -> None:
         "warmup": 0.04,
         "log_steps": 100,
     }
-    train_sft(read_settings(SFTSettings, None, told), given.out / "warm")
+    done = train_sft(read_settings(SFTSettings, None, told), given.out / "warm", resume=True)
+    if done.stopped:
+        raise SystemExit(143)
 
 
 def grpo(given: argparse.Namespace, seed: int) -> None:
@@ -140,7 +142,9 @@ def grpo(given: argparse.Namespace, seed: int) -> None:
         "sample_steps": max(1, given.grpo_steps // 4),
         "seed": seed,
     }
-    train_grpo(read_settings(GRPOSettings, None, told), given.out / f"grpo-{seed}")
+    settings = read_settings(GRPOSettings, None, told)
+    if train_grpo(settings, given.out / f"grpo-{seed}", resume=True).stopped:
+        raise SystemExit(143)
 
 
 def common() -> dict[str, Any]:

@@ -472,3 +472,20 @@ def test_weights_that_learn_are_not_shared(tmp_path: Path) -> None:
     judge = TransformersVLM.from_pretrained(small_models.whole_vlm(), device="cpu")
     trainer = shared_trainer(small_models.whole_vlm(), tmp_path, None)
     assert shared.keep_once(trainer.policy.model, judge.model) == 0
+
+
+def test_bf16_draws_from_what_it_scores(tmp_path: Path) -> None:
+    """Sampling, reference and loss compute in one dtype, and so do the features of the pages."""
+    trainer = shared_trainer(small_models.whole_vlm(), tmp_path, bf16=True, max_steps=1)
+    seen: list[tuple[bool, Any]] = []
+    layer = trainer.policy.model.model.text_model.layers[0].self_attn.q_proj.base_layer
+    layer.register_forward_hook(
+        lambda _, __, made: seen.append((torch.is_grad_enabled(), made.dtype))
+    )
+    tower = trainer.policy.model.model.vision_model.encoder.layers[0].self_attn.q_proj
+    tower.register_forward_hook(
+        lambda _, __, made: seen.append((torch.is_grad_enabled(), made.dtype))
+    )
+    trainer.train()
+    assert {grad for grad, _ in seen} == {True, False}
+    assert {dtype for _, dtype in seen} == {torch.bfloat16}

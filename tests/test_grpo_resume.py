@@ -122,10 +122,11 @@ def test_sigterm_saves_and_leaves_with_143(
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,
     ) as process:
         assert process.stderr is not None
         assert any(line.startswith("step ") for line in process.stderr)
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # all there is, as schedulers do
         _, complaint = process.communicate(timeout=60)
     assert process.returncode == 143
     (checkpoint,) = checkpoints(out / "checkpoints")

@@ -121,7 +121,7 @@ class CropGRPOTrainer(WholeCheckpoints, GRPOTrainer):
             for judge in judges
             if isinstance(judge, TransformersVLM)
             and judge.shares
-            and not self._vision_learns
+            and not (self._vision_learns or args.bf16 or args.fp16)
             and shared.same_vision(policy.model, judge.model)
         ]
         for judge in self._same_vision:  # what the policy saw of a page, it need not look at again
@@ -190,7 +190,8 @@ class CropGRPOTrainer(WholeCheckpoints, GRPOTrainer):
             at_once = max(1, self.args.per_device_train_batch_size // count)
             for start in range(0, len(rows), at_once):
                 some = rows[start : start + at_once]
-                with torch.no_grad():
+                # under autocast as the loss is, so that what is scored is what was drawn from
+                with torch.no_grad(), self.accelerator.autocast():
                     samples = self.policy.sampler.draw_shared(
                         [known[row] for row in some],
                         self._encoded(self.policy.model, some),

@@ -132,7 +132,8 @@ class HeldOut(TrainerCallback):
         training, logs = model.training, control.should_log
         model.eval()  # also: what the trainer has of its own goes out with lines of training alone
         try:
-            rows = gather_object(list(_rows(self.cropper, mine, self.rewards, 16)))
+            with self.trainer.accelerator.autocast():  # as in training
+                rows = gather_object(list(_rows(self.cropper, mine, self.rewards, 16)))
             self.trainer.log({f"held_out/{name}": value for name, value in _means(rows).items()})
         finally:
             model.train(training)

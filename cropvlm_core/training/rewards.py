@@ -256,6 +256,11 @@ class AnswerScore:
         self.__name__ = f"answer_score_{name}"
 
     @property
+    def vlm(self) -> VLM:
+        """The model that is asked."""
+        return self.frozen.vlm
+
+    @property
     def failures(self) -> int:
         """Conversations that got no reply, so far."""
         return self.frozen.failures

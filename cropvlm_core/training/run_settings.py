@@ -75,9 +75,6 @@ class RunSettings:
         "auto", "of the computation; weights are kept in fp32 (auto: bf16 on a GPU that has it)"
     )
     device_type: Literal["auto", "cpu"] = setting("auto", "cpu: use no GPU")
-    workers: int | None = setting(
-        None, "processes that prepare pages (none: 2 on a GPU, else 0)", least=0
-    )
     seed: int = setting(0, "source of all chance", least=0, most=2**32 - 1)
     save_steps: int = setting(200, "steps between checkpoints", least=1)
     keep_checkpoints: int = setting(2, "how many of the newest are kept", least=1)
@@ -116,6 +113,9 @@ class RunSettings:
 class SFTSettings(RunSettings):
     """Of the warm start; the defaults are the paper's (CropVLM, arXiv 2511.19820)."""
 
+    workers: int | None = setting(
+        None, "processes that prepare pages (none: 2 on a GPU, else 0)", least=0
+    )
     eval_boxes: int = setting(64, "held-out rows whose boxes are compared", least=0)
 
 

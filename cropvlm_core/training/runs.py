@@ -138,7 +138,6 @@ def trl_arguments(settings: RunSettings, folder: RunFolder, *, held_out: bool) -
         raise DataError(f"expected a schedule of {known}, got {shorten(settings.schedule)}")
     device = choose_device("cpu" if settings.device_type == "cpu" else None)
     fast = choose_dtype(None, device) is torch.bfloat16
-    workers = settings.workers if settings.workers is not None else 2 * (device.type == "cuda")
     # transformers renamed it, and warns of the old name
     names = {field.name for field in dataclasses.fields(transformers.TrainingArguments)}
     new = "activation_checkpointing" in names
@@ -158,7 +157,6 @@ def trl_arguments(settings: RunSettings, folder: RunFolder, *, held_out: bool) -
         checkpointing: settings.activation_checkpointing,
         "bf16": settings.precision == "bf16" or (settings.precision == "auto" and fast),
         "use_cpu": settings.device_type == "cpu",
-        "dataloader_num_workers": workers,
         "dataloader_pin_memory": device.type == "cuda",
         "seed": settings.seed,
         "save_strategy": "steps",

@@ -271,12 +271,19 @@ def train_sft(
     questions = list(read_questions(settings.data))
     held_out = list(read_questions(settings.held_out)) if settings.held_out else []
     arguments = trl_arguments(settings, folder, held_out=bool(held_out))
+    on_gpu = arguments["dataloader_pin_memory"]
+    workers = settings.workers if settings.workers is not None else 2 * on_gpu
     cropper = load_policy(settings)
     listener = StopOnSignal()
     trainer = CropSFTTrainer(
         cropper,
         questions,
-        SFTConfig(**arguments, max_length=None, prediction_loss_only=True),
+        SFTConfig(
+            **arguments,
+            dataloader_num_workers=workers,
+            max_length=None,
+            prediction_loss_only=True,
+        ),
         held_out=held_out,
         eval_boxes=settings.eval_boxes,
         peft_config=lora(settings),

@@ -88,6 +88,7 @@ class WholeCheckpoints(Trainer):
             if 0 < self.args.max_steps <= state.global_step:
                 self._load_from_checkpoint(str(checkpoint))
                 self.state = state
+                self.callback_handler.on_train_end(self.args, self.state, self.control)
                 return
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
