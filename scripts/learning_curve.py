@@ -6,7 +6,8 @@ Pages with a card somewhere; the number on it is too small to read at the 64 pix
 see, and readable in a crop. The policy, built from random weights, first copies a careless teacher
 (cropvlm train sft: its boxes are too large and slip off the card), then learns from what the frozen
 reader makes of its crops, and from 1 for a well-formed box (cropvlm train grpo). Two seeds of GRPO
-from the same start. Figures are of the likeliest box on held-out pages; the true boxes are used for these figures only.
+from the same start. Figures are of the likeliest box on held-out pages; the true boxes are used for
+these figures only.
 
 The reader is the one in this repository (scripts/train_reader.py makes it).
 """
