@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         gradient_accumulation=4,  # 8 questions a step, with 6 boxes each
         area_price=0.1,  # the whole page costs a tenth, so that crops stay small
         save_steps=25,
-        sample_steps=10,
+        sample_steps=5,
         log_steps=1,
     )
     # rewards=[...] takes functions of your own: rollouts in, one number each out.

@@ -425,3 +425,12 @@ def test_adapters_that_are_refused(adapter: Path) -> None:
     weights.unlink()
     with pytest.raises(WeightsError, match=r"expected adapter_model.safetensors in .*, got none"):
         load_target(f"hf:{adapter}")
+
+
+def test_a_folder_that_is_not_there_is_not_looked_for_on_the_hub(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="nothere': no such folder"):
+        TransformersVLM.from_pretrained(tmp_path / "nothere", device="cpu")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    with pytest.raises(WeightsError, match=r"without config\.json; .*model holds one"):
+        TransformersCropper.from_pretrained(tmp_path, device="cpu")

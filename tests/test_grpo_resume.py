@@ -109,8 +109,9 @@ PROGRAM = "import sys; from cropvlm_core.cli import main; sys.exit(main())"
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_leaves_with_143(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("told_by", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_leaves_as_shells_count(
+    told_by: signal.Signals, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     (tmp_path / "run.yaml").write_text(to_yaml(told(max_steps=100_000)))
@@ -126,12 +127,12 @@ def test_sigterm_saves_and_leaves_with_143(
     ) as process:
         assert process.stderr is not None
         assert any(line.startswith("step ") for line in process.stderr)
-        os.killpg(process.pid, signal.SIGTERM)  # all there is, as schedulers do
+        os.killpg(process.pid, told_by)  # all there is, as schedulers do
         _, complaint = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == 128 + told_by
     (checkpoint,) = checkpoints(out / "checkpoints")
     step = int(checkpoint.name.removeprefix("checkpoint-"))
-    assert f"cropvlm: stopped by SIGTERM after step {step}; --resume goes on" in complaint
+    assert f"cropvlm: stopped by {told_by.name} after step {step}; --resume goes on" in complaint
     assert run("train", "grpo", "--out", out, "--resume", "--max-steps", step + 1) == 0
     assert f"{out / 'model'}: {step + 1} steps" in capsys.readouterr().out
 

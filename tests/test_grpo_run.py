@@ -161,7 +161,7 @@ def test_bad_settings_are_one_line_and_2(
 
 def test_a_run_is_not_written_over(tmp_path: Path) -> None:
     train_grpo(told(max_steps=1), tmp_path)
-    with pytest.raises(DataError, match="expected a folder without a run, or to resume it"):
+    with pytest.raises(DataError, match="expected a folder without a run, or resume"):
         train_grpo(told(max_steps=1), tmp_path)
 
 

@@ -225,7 +225,7 @@ def test_the_command_trains_a_cropper_that_writes_the_teachers_boxes(
     card = (out / "model" / "README.md").read_text()
     assert "on 3 questions with a teacher's boxes: 120 steps of 3 rows, all weights trained" in card
     assert run("train", "sft", *words) == 2
-    assert "expected a folder without a run, or to resume it" in one_line_error(capsys)
+    assert "expected a folder without a run, or resume" in one_line_error(capsys)
 
 
 def test_adapter_and_whole_model_are_the_same_cropper(

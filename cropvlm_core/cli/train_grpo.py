@@ -46,8 +46,8 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         description="Train a cropper (mostly what `cropvlm train sft` made) with GRPO: draw boxes, "
         "show a frozen model the page with each crop, and follow what makes the right answer "
         "likelier. Needs questions with answers, no boxes. Writes DIR/model (and DIR/adapter with "
-        "LoRA), DIR/samples with pictures, DIR/held_out.jsonl with figures. SIGTERM saves a "
-        "checkpoint and ends with exit code 143; --resume goes on. Needs the extra train. Several "
+        "LoRA), DIR/samples with pictures, DIR/held_out.jsonl with figures. SIGTERM and Ctrl-C "
+        "save a checkpoint; --resume goes on. Needs the extra train. Several "
         'GPUs: accelerate launch --num_processes N "$(command -v cropvlm)" train grpo ...',
     )
     training_flags.add_flags(parser, GRPOSettings, _FLAGS)

@@ -37,7 +37,7 @@ def add_parser(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="warm start: teach a small model to write a teacher's boxes",
         description="Fine-tune a model of the SmolVLM family to write the boxes of a question set "
         "that `cropvlm label` made. Writes DIR/model (and DIR/adapter with LoRA): a cropper that "
-        "`--cropper hf:DIR/model` names. SIGTERM saves a checkpoint and ends with exit code 143; "
+        "`--cropper hf:DIR/model` names. SIGTERM and Ctrl-C save a checkpoint; "
         "--resume goes on. Needs the extra train. Several GPUs: accelerate launch "
         '--num_processes N "$(command -v cropvlm)" train sft ...',
     )

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,9 +17,6 @@ from cropvlm_core.training.run_settings import RunSettings, read_settings, templ
 
 if TYPE_CHECKING:
     from cropvlm_core.training.runs import RunOutcome
-
-STOPPED = 143
-"""Exit code of a run that saved a checkpoint and stopped at SIGTERM: 128 + 15, as shells count."""
 
 _PACKAGES = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "yaml")
 _METAVARS = {
@@ -121,13 +119,14 @@ def carry_out(
         outcome = trainer()(settings, given.out, resume=given.resume)
         leave_group()
     if os.environ.get("RANK", "0") != "0":  # the first of those that a launcher started tells
-        return STOPPED if outcome.stopped else 0
+        return 128 + outcome.signal if outcome.stopped else 0
     if outcome.stopped:
+        name = signal.Signals(outcome.signal).name
         print(
-            f"cropvlm: stopped by SIGTERM after step {outcome.steps}; --resume goes on",
+            f"cropvlm: stopped by {name} after step {outcome.steps}; --resume goes on",
             file=sys.stderr,
         )
-        return STOPPED
+        return 128 + outcome.signal  # as shells count
     model = given.out / "model"
     told = [
         text.format(outcome.figures[name])

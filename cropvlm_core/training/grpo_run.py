@@ -118,7 +118,7 @@ def train_grpo(
         history |= figures
     if not listener.stopped:
         write_result(trainer, cropper, folder, _trained(trainer, settings, judge))
-    return RunOutcome(trainer.state.global_step, listener.stopped, history)
+    return RunOutcome(trainer.state.global_step, listener.stopped, history, listener.signal)
 
 
 def load_rewards(

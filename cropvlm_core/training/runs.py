@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -72,18 +73,20 @@ class RunFolder:
         found = checkpoints(self.checkpoints)
         if not resume and (found or self.model.exists()):
             raise DataError(
-                f"expected a folder without a run, or to resume it, got {shorten(str(self.path))}"
+                "expected a folder without a run, or resume (--resume), got "
+                f"{shorten(str(self.path))}"
             )
         return found[-1] if found else None
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended: after how many steps, whether by SIGTERM, and its last figures."""
+    """How a run ended: after how many steps, whether stopped and by which signal, its figures."""
 
     steps: int
     stopped: bool
     figures: Mapping[str, float]
+    signal: int = signal.SIGTERM
 
 
 def load_policy(settings: RunSettings) -> TransformersCropper:

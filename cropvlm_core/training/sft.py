@@ -98,8 +98,9 @@ class SFTCollator:
     def __call__(self, chosen: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """Make a batch of the rows that ``chosen`` names."""
         if torch.utils.data.get_worker_info() is not None:
-            # a SIGTERM for the whole group is for the trainer to answer, which still needs batches
+            # a signal for the whole group is for the trainer to answer, which still needs batches
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         rows = [self.rows[each["row"]] for each in chosen]
         conversations = [self.asking.conversation(row.question) for row in rows]
         texts = [
@@ -299,7 +300,7 @@ def train_sft(
         history |= figures
     if not listener.stopped:
         write_result(trainer, cropper, folder, _trained(trainer, settings))
-    return RunOutcome(steps, listener.stopped, history)
+    return RunOutcome(steps, listener.stopped, history, listener.signal)
 
 
 def _trained(trainer: CropSFTTrainer, settings: SFTSettings) -> str:

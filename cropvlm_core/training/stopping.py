@@ -1,4 +1,4 @@
-"""Runs that can be stopped at any time: SIGTERM saves, and a checkpoint is whole or absent."""
+"""Runs that can be stopped at any time: they save on being told to, a checkpoint whole or none."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 
 
 class StopOnSignal(TrainerCallback):
-    """Saves a checkpoint and ends the run after the step in which SIGTERM came.
+    """Saves a checkpoint and ends the run after the step in which SIGTERM or Ctrl-C came.
 
     A context manager, around the training. Of several processes, all stop after the same
     step, whichever was told.
 
     Attributes:
         stopped: whether the run was ended so.
+        signal: the number of the signal that did.
     """
 
     def __init__(self) -> None:
         """Listen from ``__enter__`` on."""
         self.stopped = False
+        self.signal: int = signal.SIGTERM
         self._told = False
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         """Start to listen; outside of the main thread, where Python allows none, do nothing."""
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._hear)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._before[number] = signal.signal(number, self._hear)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the signal to who had it before."""
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        """Leave the signals to who had them before."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
 
     def on_step_end(self, args: Any, _state: Any, control: Any, **_: Any) -> Any:
         """Agree with the other processes; save and stop where one was told to."""
@@ -61,8 +64,10 @@ class StopOnSignal(TrainerCallback):
             control.should_training_stop = True
         return control
 
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
-        self._told = True
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        if self._told and number == signal.SIGINT:  # a second Ctrl-C means now
+            raise KeyboardInterrupt
+        self._told, self.signal = True, number
 
 
 class WholeCheckpoints(Trainer):

@@ -15,7 +15,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from cropvlm_core.box import BoxNotation
 from cropvlm_core.cropper import ZoomRules
 from cropvlm_core.errors import CropVLMError, WeightsError, shorten
-from cropvlm_core.transformers_vlm.weights import is_folder, told_plainly
+from cropvlm_core.transformers_vlm.weights import check_folder, is_folder, told_plainly
 
 SETTINGS_FILE = "cropvlm.json"
 
@@ -121,6 +121,7 @@ def read_settings(
     Raises:
         WeightsError: the file is damaged or of another format.
     """
+    check_folder(name)
     found: str | Path = Path(name, SETTINGS_FILE)
     if not is_folder(name):
         try:

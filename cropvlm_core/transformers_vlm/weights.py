@@ -77,6 +77,25 @@ def is_folder(name: str | os.PathLike[str]) -> bool:
         return False
 
 
+def check_folder(name: str | os.PathLike[str]) -> None:
+    """Refuse at once a folder that is not there, which the Hub would be asked for, or holds none.
+
+    Raises:
+        WeightsError: ``name`` is a path below a folder that exists, but no folder itself; or a
+            folder without a model.
+    """
+    path = Path(name)
+    asked = "expected a Hugging Face folder or id of an image-text-to-text model"
+    if not is_folder(name):
+        above = path.parent
+        if path.is_absolute() or (above != Path() and is_folder(above)):
+            raise WeightsError(f"{asked}, got {shorten(os.fspath(name))}: no such folder")
+    elif not any((path / file).is_file() for file in ("config.json", ADAPTER_FILE)):
+        inner = path / "model"
+        hint = f"; {inner} holds one" if (inner / "config.json").is_file() else ""
+        raise WeightsError(f"{asked}, got {shorten(os.fspath(name))} without config.json{hint}")
+
+
 def base_of_adapter(name: str | os.PathLike[str]) -> str | None:
     """Return the base model of a folder that holds a PEFT adapter; None for any other name.
 
@@ -112,6 +131,7 @@ def load_model(
         MissingExtraError: an adapter, and PEFT (extra ``train``) is not installed.
         ModelError: the device has not the memory for it.
     """
+    check_folder(name)
     base = base_of_adapter(name)
     if base is not None:
         return _merged(name, base, device=device, dtype=dtype, attention=attention)
