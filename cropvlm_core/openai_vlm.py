@@ -11,9 +11,7 @@ import dataclasses
 import json
 import os
 import random
-import threading
-from collections.abc import Coroutine, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
@@ -23,7 +21,7 @@ from PIL import Image
 
 from cropvlm_core.errors import CropVLMError, DeadlineError, MissingExtraError, ModelError, shorten
 from cropvlm_core.images import encode_for_model
-from cropvlm_core.vlm import Conversation
+from cropvlm_core.vlm import Conversation, in_thread
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
@@ -76,7 +74,7 @@ class OpenAIVLM:
 
     def reply(self, conversations: Sequence[Conversation]) -> list[str]:
         """Answer each conversation; see :meth:`areply`. Works inside a running event loop too."""
-        return _in_thread(self.areply(conversations))
+        return in_thread(self.areply(conversations))
 
     async def areply(self, conversations: Sequence[Conversation]) -> list[str]:
         """Answer each conversation, `max_parallel` at a time; the first failure ends them all.
@@ -253,21 +251,3 @@ def _text_of(completion: Any) -> str:
             f"expected a reply with text, got {shorten(content)} (finish reason {reason!r}{hint})"
         )
     return content
-
-
-def _in_thread(work: Coroutine[Any, Any, list[str]]) -> list[str]:
-    """Run `work` in an event loop of its own, in a thread: this works inside a running loop too.
-
-    The outcome is handed over before the loop is taken down, so that a look-up of a name that
-    nobody answers, which no loop can break off, does not hold the caller.
-    """
-    outcome: Future[list[str]] = Future()
-
-    async def tell() -> None:
-        try:
-            outcome.set_result(await work)
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            outcome.set_exception(error)
-
-    threading.Thread(target=lambda: asyncio.run(tell()), name="cropvlm-openai", daemon=True).start()
-    return outcome.result()

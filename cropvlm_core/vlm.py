@@ -1,12 +1,17 @@
 """VLM, the one seam for every model we ask; Conversation, what we ask it."""
 
-from collections.abc import Sequence
+import asyncio
+import threading
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from PIL import Image
 
 from cropvlm_core.errors import ModelError, shorten
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -86,3 +91,21 @@ def checked_replies(replies: Sequence[str], asked: int) -> Sequence[str]:
         if not isinstance(reply, str):
             raise ModelError(f"expected a text as reply, got {shorten(reply)}")
     return replies
+
+
+def in_thread(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run ``work`` in an event loop of its own, in a thread: this works inside a running loop too.
+
+    The outcome is handed over before the loop is taken down, so that a look-up of a name that
+    nobody answers, which no loop can break off, does not hold the caller.
+    """
+    outcome: Future[_T] = Future()
+
+    async def tell() -> None:
+        try:
+            outcome.set_result(await work)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            outcome.set_exception(error)
+
+    threading.Thread(target=lambda: asyncio.run(tell()), name="cropvlm-vlm", daemon=True).start()
+    return outcome.result()

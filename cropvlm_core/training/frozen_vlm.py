@@ -8,16 +8,14 @@ import hashlib
 import json
 import logging
 import os
-import threading
-from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from PIL import Image
 
 from cropvlm_core.errors import ModelError
 from cropvlm_core.training.reply_cache import ReplyCache
-from cropvlm_core.vlm import VLM, Conversation, checked_replies
+from cropvlm_core.vlm import VLM, Conversation, checked_replies, in_thread
 from cropvlm_core.zoom import Zoom
 
 logger = logging.getLogger(__name__)
@@ -98,7 +96,7 @@ class FrozenVLM:
         if not asked:
             return {}
         if hasattr(self.vlm, "areply"):
-            outcomes = _in_thread(self._side_by_side(asked))
+            outcomes = in_thread(self._side_by_side(asked))
         else:
             outcomes = self._in_a_batch(asked)
         errors = [each for each in outcomes.values() if isinstance(each, ModelError)]
@@ -150,19 +148,3 @@ def _identity(vlm: object) -> str | None:
         return repr(vlm)
     name = getattr(vlm, "name", None)
     return name if isinstance(name, str) else None
-
-
-def _in_thread(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run ``work`` in an event loop of a thread of its own: the caller may be inside one."""
-    outcome: Future[_T] = Future()
-
-    async def tell() -> None:
-        try:
-            outcome.set_result(await work)
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            outcome.set_exception(error)
-
-    threading.Thread(
-        target=lambda: asyncio.run(tell()), name="cropvlm-frozen-vlm", daemon=True
-    ).start()
-    return outcome.result()

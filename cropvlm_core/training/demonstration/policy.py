@@ -19,20 +19,11 @@ from cropvlm_core.box import Box
 from cropvlm_core.prompts import cropper_prompt
 from cropvlm_core.questions import AnsweredQuestion
 from cropvlm_core.training.demonstration.cards import COLOURS, SIDE, draw_cards
-from cropvlm_core.training.small_vlm import SmallVLM, build_small_vlm
+from cropvlm_core.training.demonstration.reader import READER
+from cropvlm_core.training.small_vlm import build_small_vlm
 from cropvlm_core.transformers_vlm.weights import load_model
 
-POLICY = SmallVLM(
-    vision_hidden=128,
-    vision_layers=3,
-    vision_heads=4,
-    vision_intermediate=256,
-    hidden=128,
-    layers=3,
-    heads=4,
-    key_value_heads=4,
-    intermediate=256,
-)
+POLICY = dataclasses.replace(READER, spread=0.02)
 """1.05 million parameters; 64 pixels a side, 16 tokens an image."""
 
 _LOUDER, _PLACES_LOUDER = 3, 10
