@@ -4,12 +4,22 @@ import re
 import statistics
 import string
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
+Metric = Callable[[str, Sequence[str]], float]
+"""Scores a reply, 0..1, against the answers of which any one is right."""
+
+CONTAINED = 0.8
+"""From this share of an answer's characters on, :func:`contains` counts it as read."""
+
 _ANLS_THRESHOLD = 0.5
+_CHOICE = re.compile(
+    r"\b(?:answer|option|choice)(?: is)?\W{1,3}([a-z])\b(?! [a-z])|^\W*([a-z])(?=\s*$|[).:,])"
+)
 
 # The normalisation of the official VQA evaluation (vqaEval.py of GT-Vision-Lab/VQA).
 _ARTICLES = {"a", "an", "the"}
@@ -129,6 +139,36 @@ def fuzzy_contains(answer: str, text: str) -> float:
     return max(0.0, 1 - _substring_distance(wanted, page) / len(wanted))
 
 
+def contains(reply: str, answers: Sequence[str]) -> float:
+    """Return 1.0 where ``reply``, a text read off a picture, holds one of ``answers``, else 0.0.
+
+    At least 80 % of the answer's characters must stand there, as :func:`fuzzy_contains` counts.
+    """
+    return float(any(fuzzy_contains(answer, reply) >= CONTAINED for answer in answers))
+
+
+def contains_exactly(reply: str, answers: Sequence[str]) -> float:
+    """Return 1.0 where ``reply`` holds one of ``answers`` letter by letter, else 0.0.
+
+    Letter case, whitespace and Unicode spelling do not count; see :func:`fuzzy_contains`.
+    """
+    return float(any(fuzzy_contains(answer, reply) == 1.0 for answer in answers))
+
+
+def multiple_choice(reply: str, answers: Sequence[str]) -> float:
+    """Return 1.0 where ``reply`` names the right option, else 0.0: accuracy of V*Bench, HR-Bench.
+
+    ``answers`` holds the right option's letter, and may hold its text. A reply names a letter at
+    its beginning ("B", "(B) red") or after "answer is", "option"; else it must be the text.
+    """
+    said = _plain(reply)
+    right = [_plain(answer) for answer in answers]
+    if said in right:
+        return 1.0
+    found = _CHOICE.search(said)
+    return float(found is not None and (found[1] or found[2]) in right)
+
+
 def _plain(text: str) -> str:
     """Fold case and Unicode spelling, join whitespace, drop a final full stop."""
     words = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
@@ -181,3 +221,21 @@ def _last_row(first: str, second: str, *, free_start: bool) -> NDArray[np.int64]
         costs = np.concatenate(([count], np.minimum(replaced, row[1:] + 1)))
         row = np.minimum.accumulate(costs - columns) + columns
     return row
+
+
+METRICS: Mapping[str, Metric] = MappingProxyType(
+    {
+        metric.__name__: metric
+        for metric in (
+            exact_match,
+            anls,
+            vqa_accuracy,
+            mixed_accuracy,
+            relaxed_accuracy,
+            contains,
+            contains_exactly,
+            multiple_choice,
+        )
+    }
+)
+"""The metrics by name: what evaluations report, and what rewards are made of."""

@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# Install the system programs that the tests and the page renderer use: fonts.
+# Install the system programs that the tests, the page renderer and `ocr` use: fonts, Tesseract with
+# its English data, and Chromium, in which the evaluation's page is tested.
 #
 # Debian and its relatives only; elsewhere it says so and changes nothing. Running it again is
 # harmless: what is there already is not touched.
 set -euo pipefail
 
 packages=(
+  # reads text: the cropper `ocr` and the target `tesseract@N`
+  tesseract-ocr
+  tesseract-ocr-eng
+  # opens the evaluation's page in the tests
+  chromium
   # fonts that pages are rendered with (never copied into the repository)
   fontconfig
   fonts-anonymous-pro
@@ -38,7 +44,7 @@ packages=(
 )
 
 if ! command -v apt-get >/dev/null 2>&1; then
-  echo "install-system: no apt-get here. Install fonts of your choice by hand;" \
+  echo "install-system: no apt-get here. Install Tesseract, Chromium and fonts by hand;" \
        "tests that need a missing program are skipped."
   exit 0
 fi

@@ -17,37 +17,19 @@ import logging
 import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from cropvlm_core.box import union_area
 from cropvlm_core.errors import DataError, ModelError, shorten
 from cropvlm_core.questions import AnsweredQuestion
-from cropvlm_core.scoring import (
-    anls,
-    exact_match,
-    mixed_accuracy,
-    relaxed_accuracy,
-    vqa_accuracy,
-)
+from cropvlm_core.scoring import METRICS, Metric
 from cropvlm_core.training.frozen_vlm import FrozenVLM
 from cropvlm_core.training.rollouts import Rollout
 from cropvlm_core.vlm import VLM, Conversation, ScoringVLM
 from cropvlm_core.zoom import Zoom
 
 logger = logging.getLogger(__name__)
-
-Metric = Callable[[str, Sequence[str]], float]
-"""The score of a reply against the right answers, such as those of ``cropvlm_core.scoring``."""
-
-_METRICS: Mapping[str, Metric] = {
-    "mixed_accuracy": mixed_accuracy,
-    "anls": anls,
-    "vqa_accuracy": vqa_accuracy,
-    "exact_match": exact_match,
-    "relaxed_accuracy": relaxed_accuracy,
-}
-
 
 class Reward(Protocol):
     """A function, or an object that can be pickled, under a name of its own."""
@@ -239,11 +221,11 @@ class AnswerScore:
                 identity nobody tells.
             SourceError: the file cannot be made or read.
         """
-        if isinstance(metric, str) and metric not in _METRICS:
-            raise ValueError(f"expected a metric of {sorted(_METRICS)}, got {shorten(metric)}")
+        if isinstance(metric, str) and metric not in METRICS:
+            raise ValueError(f"expected a metric of {sorted(METRICS)}, got {shorten(metric)}")
         if not math.isfinite(unreadable):
             raise ValueError(f"expected unreadable to be finite, got {unreadable}")
-        self.metric = _METRICS[metric] if isinstance(metric, str) else metric
+        self.metric = METRICS[metric] if isinstance(metric, str) else metric
         self.unreadable = unreadable
         self.frozen = FrozenVLM(
             vlm,
