@@ -17,9 +17,28 @@ CONTAINED = 0.8
 """From this share of an answer's characters on, :func:`contains` counts it as read."""
 
 _ANLS_THRESHOLD = 0.5
-_CHOICE = re.compile(
-    r"\b(?:answer|option|choice)(?: is)?\W{1,3}([a-z])\b(?! [a-z])|^\W*([a-z])(?=\s*$|[).:,])"
+# How a reply names an option's letter. Upper case tells the option A from the article "a"; "A" and
+# "I" before a word are the article and the pronoun, and "A or B" names neither.
+_BEFORE = r"""(?:[\s:=*_`'"“‘$(\[{]|\\boxed|\\text){0,8}(?<!\w)"""
+_ALSO = r"\s*(?:\bor\b|\band\b|[/,&])\s*(?:option\s)?[(\[*]*[A-HJ-Z]\b"
+_LETTER = (
+    r"([B-HJ-Z](?!\w|['’-]\w)"
+    r"|[AI](?!\w|['’-]\w)(?!\s+(?!(?:is|because|since)\b)[a-z])"
+    r"|[a-z](?=\s*(?:$|[).:,;\]}*])))"
+    rf"(?![)\].*]*{_ALSO})"
 )
+_ANSWER_IS = re.compile(
+    r"\b(?i:answer(?:\s+(?:is|would be|should be|must be))?"
+    r"(?:\s*:?\s+(?:the\s+)?(?:option|choice))?)"
+    rf"{_BEFORE}{_LETTER}"
+)
+_AT_THE_START = re.compile(f"^{_BEFORE}{_LETTER}")
+_SEVERAL = re.compile(rf"\b[A-HJ-Z]\b{_ALSO}")
+_BRACKETED = re.compile(r"(?:\(|\[|\*\*|\{)([A-Z])(?=\)|\]|\*\*|\})")
+_OPTION = re.compile(
+    rf"\b(?i:option|choice)(?: is)?{_BEFORE}{_LETTER}(?!\W+is (?:not|wrong|incorrect))"
+)
+_CHOSEN = re.compile(rf"\b(?i:it['’]?s|it is|go with|choose|pick|select){_BEFORE}{_LETTER}\W*$")
 
 # The normalisation of the official VQA evaluation (vqaEval.py of GT-Vision-Lab/VQA).
 _ARTICLES = {"a", "an", "the"}
@@ -158,15 +177,33 @@ def contains_exactly(reply: str, answers: Sequence[str]) -> float:
 def multiple_choice(reply: str, answers: Sequence[str]) -> float:
     """Return 1.0 where ``reply`` names the right option, else 0.0: accuracy of V*Bench, HR-Bench.
 
-    ``answers`` holds the right option's letter, and may hold its text. A reply names a letter at
-    its beginning ("B", "(B) red") or after "answer is", "option"; else it must be the text.
+    ``answers`` holds the right option's letter, and may hold its text. A reply names a letter after
+    "answer is" (the last time it says so), at its beginning ("B", "(B) red", "b. red"), or, where
+    only one letter is, after "option" or in brackets; else it must be the text. Nothing else is
+    guessed from: "A red car" and "A or B" name no option.
     """
-    said = _plain(reply)
-    right = [_plain(answer) for answer in answers]
-    if said in right:
+    right = {_plain(answer) for answer in answers}
+    if _plain(reply) in right:
         return 1.0
-    found = _CHOICE.search(said)
-    return float(found is not None and (found[1] or found[2]) in right)
+    return float(_chosen(reply) in right)
+
+
+def _chosen(reply: str) -> str | None:
+    """The letter of the option that a reply names, in lower case."""
+    said = " ".join(unicodedata.normalize("NFKC", reply).split())
+    if found := _ANSWER_IS.findall(said):
+        return str(found[-1]).lower()
+    bracketed = set(_BRACKETED.findall(said))
+    if len(bracketed) > 1:
+        return None
+    if start := _AT_THE_START.match(said):
+        return start[1].lower()
+    if _SEVERAL.search(said):
+        return None
+    for letters in (set(_OPTION.findall(said)), bracketed, set(_CHOSEN.findall(said))):
+        if letters:
+            return str(letters.pop()).lower() if len(letters) == 1 else None
+    return None
 
 
 def _plain(text: str) -> str:

@@ -15,13 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cropvlm_core.benchmarks.opening import open_rows
 from cropvlm_core.errors import CropVLMError
-from cropvlm_core.training.public_sets import (
-    PUBLIC_SETS,
-    Preparation,
-    open_rows,
-    prepare,
-)
+from cropvlm_core.training.public_sets import PUBLIC_SETS, Preparation, prepare
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,25 +1,32 @@
 """The Hub's layouts of the paper's data sets: the same columns, in Parquet files made here."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
+from cropvlm_core.benchmarks.opening import open_rows
 from cropvlm_core.errors import DataError
 from cropvlm_core.questions import AnsweredQuestion, read_questions
 from cropvlm_core.training.public_sets import (
     PROGRESS_FILE,
     PUBLIC_SETS,
     Preparation,
-    open_rows,
     prepare,
 )
 from scripts import prepare_data
 from tests.bad_input import huge_png
 from tests.programs import require_package
+from tests.public_rows import (
+    docvqa_rows,
+    infographicvqa_rows,
+    parquet,
+    picture,
+    stvqa_image_rows,
+    stvqa_rows,
+    textvqa_rows,
+)
 
 datasets = require_package("datasets")
 
@@ -29,111 +36,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
 
 
-def picture(shade: int, file_format: str = "JPEG", size: tuple[int, int] = (40, 30)) -> bytes:
-    stream = io.BytesIO()
-    Image.new("RGB", size, (shade, shade, shade)).save(stream, file_format)
-    return stream.getvalue()
-
-
-def textvqa_rows() -> list[dict[str, Any]]:
-    """As the cards of lmms-lab/textvqa and facebook/textvqa list them; two share an image."""
-    shown = [picture(10), picture(10), picture(20)]
-    return [
-        {
-            "image_id": f"{number // 2:016x}",
-            "question_id": 34602 + number,
-            "question": f"what is written on sign {number}?",
-            "question_tokens": ["what"],
-            "image": {"bytes": data, "path": f"{number}.jpg"},
-            "image_width": 40,
-            "image_height": 30,
-            "flickr_original_url": "",
-            "flickr_300k_url": "",
-            "answers": ["stop", "stop", "Stop", "stop sign", *["stop"] * 6],
-            "image_classes": ["Sign"],
-            "set_name": "train",
-            "ocr_tokens": ["STOP"],
-        }
-        for number, data in enumerate(shown)
-    ]
-
-
-def docvqa_rows() -> list[dict[str, Any]]:
-    """As the cards of HuggingFaceM4/DocumentVQA and lmms-lab/DocVQA list the columns."""
-    return [
-        {
-            "questionId": 337 + number,
-            "question": f"what is the date {number}?",
-            "question_types": kinds,
-            "image": {"bytes": picture(30, "PNG"), "path": None},
-            "docId": 279,
-            "ucsf_document_id": "xnbl0037",
-            "ucsf_document_page_no": "1",
-            "answers": ["1/8/93", "1/8/1993"],
-        }
-        for number, kinds in enumerate((["handwritten", "form"], [], ["form"]))
-    ]
-
-
-def infographicvqa_rows() -> list[dict[str, Any]]:
-    """As the card of lmms-lab/DocVQA lists the columns of its configuration InfographicVQA."""
-    return [
-        {
-            "questionId": "65718",
-            "question": "Which platform has a heavy female audience?",
-            "answers": ["pinterest"],
-            "answer_type": ["single span"],
-            "image": {"bytes": picture(40, "PNG", (30, 90)), "path": "20471.png"},
-            "image_url": "https://example.com/a.png",
-            "operation/reasoning": [],
-            "ocr": "{}",
-            "data_split": "train",
-        }
-    ]
-
-
-def stvqa_rows() -> list[dict[str, Any]]:
-    """As the card of danjacobellis/stvqa_task1 lists the columns."""
-    return [
-        {
-            "path": "coco-text/COCO_train2014_000000209618.jpg",
-            "question": f"Where is the train going {number}?",
-            "dictionary": ["new", "york"],
-            "answer": ["New York", "york"],
-            "image": {"bytes": picture(50), "path": None},
-        }
-        for number in range(2)
-    ]
-
-
-def stvqa_image_rows() -> list[dict[str, Any]]:
-    """As public code reads vikhyatk/st-vqa: a row an image, its questions in a list."""
-    return [
-        {
-            "image": {"bytes": picture(60 + row), "path": None},
-            "qas": [{"question": f"{row}.{n}?", "answers": ["a"]} for n in range(2)],
-        }
-        for row in range(2)
-    ]
-
-
-def parquet(folder: Path, rows: list[dict[str, Any]]) -> Path:
-    """A folder with the rows in two Parquet files, images as the Hub stores them."""
-    folder.mkdir(parents=True)
-    table = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
-    parts = min(2, len(rows))
-    for part in range(parts):
-        table.shard(parts, part).to_parquet(folder / f"train-{part:05}-of-{parts:05}.parquet")
-    return folder
-
-
 def prepared(
     tmp_path: Path, name: str, rows: list[dict[str, Any]], **options: Any
 ) -> tuple[Preparation, Path]:
     source, out = tmp_path / "hub" / name, tmp_path / "data" / name
     if not source.exists():
         parquet(source, rows)
-    opened = open_rows(PUBLIC_SETS[name], str(source))
+    opened = open_rows(PUBLIC_SETS[name], str(source), split="train")
     return prepare(PUBLIC_SETS[name], opened, out, source="hub", **options), out
 
 
@@ -258,12 +167,12 @@ def test_another_source_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_columns_are_named(tmp_path: Path) -> None:
-    rows = [{"image": {"bytes": picture(1), "path": None}, "query": "what?", "answer": "a"}]
-    with pytest.raises(DataError, match=r"expected the columns .*'query'"):
+    rows = [{"image": {"bytes": picture(1), "path": None}, "asked": "what?", "answer": "a"}]
+    with pytest.raises(DataError, match=r"expected the columns .*'asked'"):
         prepared(tmp_path, "textvqa", rows)
     datasets.Dataset.from_list([{"question": "?"}]).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match="expected a column image"):
-        open_rows(PUBLIC_SETS["textvqa"], str(tmp_path / "a.parquet"))
+        next(iter(open_rows(PUBLIC_SETS["textvqa"], str(tmp_path / "a.parquet"))))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="expected Parquet files"):
         open_rows(PUBLIC_SETS["textvqa"], str(tmp_path / "empty"))

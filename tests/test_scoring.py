@@ -7,10 +7,14 @@ import time
 import pytest
 
 from cropvlm_core.scoring import (
+    METRICS,
     anls,
+    contains,
+    contains_exactly,
     exact_match,
     fuzzy_contains,
     mixed_accuracy,
+    multiple_choice,
     relaxed_accuracy,
     vqa_accuracy,
 )
@@ -195,3 +199,94 @@ def test_mixed_accuracy_is_that_of_vqa_for_ten_annotators_and_anls_else() -> Non
     ten = ["nasa"] * 2 + ["esa"] * 8
     assert mixed_accuracy("NASA", ten) == vqa_accuracy("NASA", ten) == pytest.approx(0.6)
     assert mixed_accuracy("NASA.", ["NASA"]) == anls("NASA.", ["NASA"]) == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    ("answers", "read", "exactly"),
+    [
+        (["25/12/2018"], 1, 1),
+        (["12.90"], 1, 1),
+        (["25/12/2019"], 1, 0),  # one of ten letters is another
+        (["BOOK TA.K (TAMAN DAYA) SDN BHD"], 1, 0),
+        (["book  ta .k\n(taman daya) sdn bhd"], 1, 1),
+        (["25/11/2017, paid"], 1, 0),  # 14 of 16
+        (["25/11/2017"], 1, 0),  # the last share that counts: 8 of 10
+        (["25/11/2007"], 0, 0),
+        (["9"], 0, 0),  # neither in 1998 nor in 12.90
+        (["nothing like it", "RM"], 1, 1),
+        ([""], 0, 0),
+        ([], 0, 0),
+    ],
+)
+def test_contains(answers: list[str], read: float, exactly: float) -> None:
+    assert contains(PAGE, answers) == read
+    assert contains_exactly(PAGE, answers) == exactly
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *("B", "b", "B.", "(B)", "(b)", "B)", "b)", "'B'", "“B”", "`B`", "[B]", "Ｂ", "B!", "B;"),
+        *("**B**", "**B. red**", "**B** red", "\\boxed{B}", "$\\boxed{\\text{B}}$"),
+        *("(B) red", "B. red", "b. a red car", "B: red", "B red", "B - red", "B\nred"),
+        *("B, because it is red", "B is correct", "B because A is blue"),
+        *("B, because A and C are blue",),
+        *("Answer: B", "ANSWER: B", "answer: b", "Answer: **B**", "The answer is B."),
+        *("The answer is (B).", "The answer is: B", "The best answer is: **B. red**"),
+        *("The correct answer is B because A is blue.", "The answer should be B"),
+        *("The correct option is B", "Option B is correct.", "The answer is option B."),
+        *("I think option B is right.", "I'd go with B", "Based on the picture, it's B."),
+        *("The car is red, so (B).", "Option A is wrong, so I choose (B)."),
+        *("Not A. The answer is B", "Option A says blue. It is red. Answer: B"),
+        *("The answer is A... wait, no. The answer is B.",),
+        *("red car", "Red car."),
+    ],
+)
+def test_multiple_choice_reads_the_letter(reply: str) -> None:
+    assert multiple_choice(reply, ["B", "red car"]) == 1
+    assert multiple_choice(reply, ["A", "blue car"]) == 0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        *("A red car", "a red car", "An apple", "The answer is a red car", "Answer: A red car"),
+        *("I cannot answer. A red car stands there", "Because it is red", "A-frame", "Apple"),
+        *("A or B", "A, B", "A and B", "(A) or (B)", "The answer is A or B", "A/B"),
+        *("Option A or option B", "(A) red (B) blue", "The options are (A) and (B)."),
+        *("", "?", "B", "a blue car", "I see A's and B's", "red"),
+    ],
+)
+def test_multiple_choice_guesses_nothing(reply: str) -> None:
+    assert multiple_choice(reply, ["A", "red"]) == float(reply == "red")
+
+
+def test_multiple_choice_tells_the_option_a_from_the_article() -> None:
+    for reply in ("A", "a", "A.", "a) red", "A, since it is red", "A is correct", "Answer: A"):
+        assert multiple_choice(reply, ["A"]) == 1
+    assert multiple_choice("The answer is A because it is red.", ["A"]) == 1
+    assert multiple_choice("I think it is red", ["I"]) == 0
+
+
+def test_an_endless_reply_is_scored_quickly() -> None:
+    start = time.perf_counter()
+    for part in ("(", "answer ", "A, ", "**A", "option is ", "it's ("):
+        assert multiple_choice(part * 20_000, ["B"]) == 0
+    assert time.perf_counter() - start < 10
+
+
+def test_metrics_have_the_names_of_their_functions() -> None:
+    assert list(METRICS) == [
+        "exact_match",
+        "anls",
+        "vqa_accuracy",
+        "mixed_accuracy",
+        "relaxed_accuracy",
+        "contains",
+        "contains_exactly",
+        "multiple_choice",
+    ]
+    for name, metric in METRICS.items():
+        assert metric.__name__ == name
+        assert metric("12.90", ["12.90"]) == 1
+        assert metric("7", ["12.90"]) == metric("12.90", []) == 0
