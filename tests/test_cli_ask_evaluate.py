@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import bad_input
+from cropvlm_core.evaluation.run import Progress
+from tests import bad_input, programs
 from tests.chat_server import ChatServer, says
 from tests.cli_calls import KEYS, one_line_error, run
 
@@ -55,13 +56,19 @@ def test_evaluate_adds_the_controls(question_set: Path, capsys: pytest.CaptureFi
     assert run("evaluate", question_set, "--cropper", "centre, random:3", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["questions"], told["boxed"], told["images"]) == (3, 2, 1)
-    assert (told["limit"], told["max_crops"]) == (None, 1)
-    names = [(one["cropper"], one["control"]) for one in told["croppers"]]
-    assert names == [("centre", True), ("random:3", False), ("whole", True), ("random", True)]
-    centre = told["croppers"][0]
-    assert centre["figures"]["hit_rate"] == 0.5
-    assert centre["figures"]["mean_area"] == pytest.approx(0.25)
-    assert centre["sets"]["bills"]["fields"]["out"]["hit_rate"] == 0.0
+    assert (told["data"], told["target"], told["max_crops"]) == ("bills", None, 1)
+    names = [(one["view"], one["kind"]) for one in told["views"]]
+    assert names[:5] == [
+        ("no crop", "baseline"),
+        ("page twice", "control"),
+        ("random", "control"),
+        ("centre", "cropper"),
+        ("centre, shuffled", "shuffled"),
+    ]
+    centre = told["views"][3]
+    assert centre["figures"]["hit_rate"]["mean"] == 0.5
+    assert centre["figures"]["area"] == pytest.approx(0.25)
+    assert centre["sets"]["bills"]["fields"]["out"]["hit_rate"]["mean"] == 0.0
 
 
 def test_evaluate_prints_a_table(question_set: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,9 +76,44 @@ def test_evaluate_prints_a_table(question_set: Path, capsys: pytest.CaptureFixtu
     told = capsys.readouterr()
     assert told.err == ""  # no progress where nobody watches
     assert "3 questions (2 with boxes) about 1 images" in told.out
-    assert "median ms" in told.out
+    assert "points inside" in told.out
+    assert "rescued  harmed" not in told.out
     assert run("evaluate", question_set, "--cropper", "centre", "--limit", 1) == 0
     assert "1 questions (1 with boxes)" in capsys.readouterr().out
+
+
+def test_evaluate_with_a_target_on_a_server(
+    question_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    with ChatServer(says("12.90")) as server:
+        words = ["--target", f"openai:gpt-4o@{server.url}", "--cropper", "centre", "--out", out]
+        words += ["--without", "random, crop alone", "--target-size", 64, "--seed", 3]
+        assert run("evaluate", question_set, *words) == 0
+        told = capsys.readouterr().out
+        asked = len(server.requests)
+        assert run("evaluate", question_set, *words) == 0
+        assert len(server.requests) == asked  # everything is there already
+        assert capsys.readouterr().out == told
+    # no crop, page twice, centre, its shuffle (all the same box: once), equal cost, true box
+    assert asked == 3 * 4 + 2
+    assert f"target openai:gpt-4o@{server.url}, each picture at 64 pixels" in told
+    assert "tokens: image tokens by the rule gpt-4o." in told
+    assert {file.name for file in out.iterdir()} == {
+        "settings.json", "rows.jsonl", "results.json", "report.html",
+    }  # fmt: skip
+    assert "report.html" in told
+
+
+def test_evaluate_of_a_reader_says_what_it_cannot_show(
+    question_set: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    programs.require_tesseract()
+    words = ["--target", "tesseract@256", "--cropper", "centre", "--limit", 2]
+    assert run("evaluate", question_set, *words) == 0
+    told = capsys.readouterr().out
+    assert "it cannot be harmed" in told
+    assert "metric contains" in told
 
 
 def test_evaluate_shows_progress_to_a_terminal(
@@ -83,9 +125,31 @@ def test_evaluate_shows_progress_to_a_terminal(
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    assert run("evaluate", question_set, "--cropper", "centre") == 0
-    assert "question 3 (bills)" in terminal.getvalue()
+    monkeypatch.setattr("cropvlm_core.cli.evaluate._LIVING_SECONDS", 0.0)
+    assert run("evaluate", question_set, "--cropper", "centre", "--target", "constant:x") == 0
+    assert "3/3 questions, " in terminal.getvalue()
+    assert "0:00 to go, centre +0.0" in terminal.getvalue()
     assert terminal.getvalue().endswith("\r\x1b[K")
+
+
+def test_an_interrupted_evaluation_says_how_to_go_on(
+    question_set: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def press(watch: object, progress: Progress) -> None:
+        vars(watch)["done"] = progress.done
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    words = ["evaluate", question_set, "--cropper", "centre", "--out", tmp_path / "run"]
+    with monkeypatch.context() as patch:
+        patch.setattr("cropvlm_core.cli.evaluate._Watch.__call__", press)
+        assert run(*words) == 130
+    assert "2 questions are kept in" in capsys.readouterr().err
+    assert run(*words) == 0
+    assert "3 questions (2 with boxes)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("what", ["nowhere", "empty", "broken"])

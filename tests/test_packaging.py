@@ -64,7 +64,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.Path) -> N
     }
     assert sources <= packed
     assert {f"{package}/py.typed" for package in PACKAGES} <= packed
-    assert {Path(name).suffix for name in packed - sources} <= {".typed", ".onnx", ".md", ".json"}
+    others = {Path(name).suffix for name in packed - sources}
+    assert others == {".typed", ".onnx", ".md", ".html", ".css", ".js"}
     assert {name.split("/")[0].split("-")[0] for name in names_in(wheel)} == {
         "cropvlm",
         *PACKAGES,

@@ -440,3 +440,17 @@ def test_paligemma_reads_its_reply_in_one_direction() -> None:
     with torch.no_grad():
         loss = float(vlm.model(**read).loss)
     assert value == pytest.approx(-loss * int((read["labels"] != -100).sum()), abs=1e-3)
+
+
+@pytest.mark.parametrize("build", [small_models.whole_vlm, small_models.qwen])
+def test_the_same_weights_at_another_size(build: Callable[[], Path]) -> None:
+    large = TransformersVLM.from_pretrained(build(), device="cpu", input_size=224)
+    small = large.at(56)
+    assert small.model is large.model
+    about = [asked(page(300, 200))]
+    alone = TransformersVLM.from_pretrained(build(), device="cpu", input_size=56)
+    replies = ["12"]
+    assert small.log_likelihood(about, replies) == alone.log_likelihood(about, replies)
+    assert large.input_size == 224
+    again = TransformersVLM.from_pretrained(build(), device="cpu", input_size=224)
+    assert large.log_likelihood(about, replies) == again.log_likelihood(about, replies)

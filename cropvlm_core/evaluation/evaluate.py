@@ -1,169 +1,187 @@
-"""Box figures: does the crop hold the answer, how much of the page is it, how long does it take.
+"""Evaluation: does zooming help a target, what does it cost, and where does it hurt?
 
-No target is asked here. A hit rate means nothing without the area beside it, and neither means
-anything without the controls: the whole page always hits, a box anywhere hits now and then.
+Every question is shown to the target in every view (page alone, page and crop, and the controls of
+:mod:`cropvlm_core.evaluation.views`); the row of a question is written at once, and figures are
+summed up from the rows. Without a target, croppers are measured by the boxes alone.
 """
 
-import itertools
-import math
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
-from cropvlm_core.box import union_area
+from cropvlm_core import __version__
 from cropvlm_core.cropper import Cropper
-from cropvlm_core.errors import DataError
-from cropvlm_core.loading import load_cropper
-from cropvlm_core.questions import AnsweredQuestion
+from cropvlm_core.errors import DataError, shorten
+from cropvlm_core.evaluation.figures import summarise
+from cropvlm_core.evaluation.page import write_page
+from cropvlm_core.evaluation.results import Results
+from cropvlm_core.evaluation.rows import RowStore, read_rows, rescore, write_whole
+from cropvlm_core.evaluation.run import Progress, Run
+from cropvlm_core.evaluation.sight import Sight
+from cropvlm_core.evaluation.source import Data, Source
+from cropvlm_core.evaluation.tokens import RULES, TokenRule, at_input_size, rule_for
+from cropvlm_core.evaluation.views import RANDOM, views_of
+from cropvlm_core.loading import load_cropper, load_target
+from cropvlm_core.scoring import METRICS
+from cropvlm_core.vlm import VLM
 from cropvlm_core.zoom import ZoomPipeline
 
-CONTROLS = ("whole", "centre", "random")
-"""The croppers that every evaluation includes: what no policy at all would reach."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One question put to one cropper.
-
-    ``hit``: None where the question has no box. ``area``: union of the crops as a share of the
-    page, 1 where there is no crop. ``seconds``: from the opened image to the crops.
-    """
-
-    set_name: str
-    field: str
-    hit: bool | None
-    area: float
-    whole: bool
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Figures:
-    """What many rows come to.
-
-    ``questions`` of which ``boxed`` have a box. ``hit_rate``: share of the boxed questions whose
-    answer lies at least 90 % inside one crop, None without any. ``mean_area`` and ``whole_rate``
-    (share of questions that got the whole page) count every question, ``median_ms`` and
-    ``p95_ms`` too: milliseconds a question, decoding of the image and loading of the model apart.
-    """
-
-    questions: int
-    boxed: int
-    hit_rate: float | None
-    mean_area: float
-    whole_rate: float
-    median_ms: float
-    p95_ms: float
-
-    @classmethod
-    def of(cls, rows: Sequence[Row]) -> "Figures":
-        """Sum up ``rows``, of which there is at least one."""
-        boxed = [row.hit for row in rows if row.hit is not None]
-        times = sorted(row.seconds * 1000 for row in rows)
-        return cls(
-            questions=len(rows),
-            boxed=len(boxed),
-            hit_rate=sum(boxed) / len(boxed) if boxed else None,
-            mean_area=math.fsum(row.area for row in rows) / len(rows),
-            whole_rate=sum(row.whole for row in rows) / len(rows),
-            median_ms=(times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2,
-            p95_ms=times[math.ceil(0.95 * len(times)) - 1],
-        )
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All rows of an evaluation, by the name of the cropper, and the number of images opened."""
-
-    rows: Mapping[str, Sequence[Row]]
-    images: int
-
-    def figures(
-        self, cropper: str, *, set_name: str | None = None, field: str | None = None
-    ) -> Figures:
-        """Return the figures of one cropper, over everything or over one set and field."""
-        return Figures.of(
-            [
-                row
-                for row in self.rows[cropper]
-                if set_name in (None, row.set_name) and field in (None, row.field)
-            ]
-        )
-
-    def sets(self) -> dict[str, tuple[str, ...]]:
-        """Return the fields of each set, both in the order in which they came."""
-        fields: dict[str, dict[str, None]] = {}
-        for row in next(iter(self.rows.values()), ()):
-            fields.setdefault(row.set_name, {})[row.field] = None
-        return {set_name: tuple(names) for set_name, names in fields.items()}
-
-
-def with_controls(specs: Sequence[str]) -> dict[str, Cropper]:
-    """Load the croppers named, and the controls after them; each name once, in this order.
-
-    Raises:
-        SpecError, WeightsError, MissingExtraError: a cropper cannot be loaded.
-    """
-    return {spec: load_cropper(spec) for spec in dict.fromkeys((*specs, *CONTROLS))}
+RESULTS_FILE = "results.json"
+PAGE_FILE = "report.html"
 
 
 def evaluate(
-    questions: Iterable[AnsweredQuestion],
-    croppers: Mapping[str, Cropper],
+    data: Data,
+    croppers: Mapping[str, Cropper] | Sequence[str] = ("embedded",),
+    target: str | VLM | None = None,
     *,
+    out: str | os.PathLike[str] | None = None,
+    metric: str | None = None,
+    target_size: int | None = None,
+    token_rule: str | TokenRule | None = None,
+    without: Sequence[str] = (),
+    seed: int = 0,
     max_crops: int = 1,
-    progress: Callable[[AnsweredQuestion, int], None] | None = None,
-) -> Evaluation:
-    """Put every question to every cropper.
-
-    Questions are read as they come, and one image is held at a time: neighbouring questions with
-    the same image share one decoding. Each cropper is asked once before its time counts.
+    limit: int | None = None,
+    pictures: int = 200,
+    progress: Callable[[Progress], None] | None = None,
+) -> Results:
+    """Put every question to every cropper, and to the target in every view.
 
     Args:
-        questions: such as ``read_questions`` gives.
-        croppers: by the names that the figures shall have.
+        data: a question set (file, folder, folder of folders), the name of a benchmark, or
+            questions in memory.
+        croppers: names as ``load_cropper`` takes, or croppers by the names that they shall have.
+        target: a name as ``load_target`` takes, any VLM, or None: boxes only.
+        out: folder that gets ``settings.json``, ``rows.jsonl``, ``results.json`` and
+            ``report.html``; an evaluation that was broken off there goes on. None: nothing stays.
+        metric: a name of ``scoring.METRICS``; None: the benchmark's own, ``contains`` for a
+            ``tesseract@N`` target, else ``mixed_accuracy``. On rows that are there already only
+            the scores are made anew.
+        target_size: longest edge in pixels to which each picture is scaled down before the target
+            sees it; None: as it is. A ``tesseract@N`` target has its own.
+        token_rule: how the target counts image tokens (a name of ``tokens.RULES``); None: by the
+            target's name.
+        without: views of ``views.OPTIONAL`` to leave out.
+        seed: of the random control, and of who gets whose box in the shuffled one.
         max_crops: the most crops a question.
-        progress: called with each question and its number, from 1, before it is put.
+        limit: the most questions of each set.
+        pictures: the most questions that ``report.html`` shows with pictures.
+        progress: called after each question.
 
     Raises:
-        DataError: there is no question, or a row breaks the format.
-        SourceError, ImageError: an image cannot be opened.
-        ModelError: a model or server behind a cropper failed.
+        DataError: no question, a row that breaks the format, an unknown metric, or a folder that
+            holds another evaluation.
+        SpecError, WeightsError, MissingExtraError: a cropper or target cannot be loaded.
+        SourceError, ImageError, ModelError: five questions in a row failed with it. Single
+            failures are counted, and put again when the same evaluation is run again.
     """
-    pipelines = {
-        name: ZoomPipeline(cropper, max_crops=max_crops) for name, cropper in croppers.items()
-    }
-    rows: dict[str, list[Row]] = {name: [] for name in pipelines}
-    number = images = 0
-    for _, neighbours in itertools.groupby(questions, key=lambda asked: asked.image):
-        upright = None
-        for asked in neighbours:
-            opened = asked.opened(upright)
-            number += 1
-            if upright is None:
-                upright = opened.open()
-                images += 1
-            if progress is not None:
-                progress(asked, number)
-            for name, pipeline in pipelines.items():
-                if number == 1:
-                    pipeline.zoom_batch([opened])
-                rows[name].append(_row(pipeline, opened))
-    if not number:
-        raise DataError("expected at least one question to evaluate, got none")
-    return Evaluation(rows, images)
-
-
-def _row(pipeline: ZoomPipeline, asked: AnsweredQuestion) -> Row:
-    start = time.perf_counter()
-    zoom = pipeline.zoom_batch([asked])[0]
-    seconds = time.perf_counter() - start
-    boxes = [crop.box for crop in zoom.crops]
-    return Row(
-        set_name=asked.set_name or "",
-        field=asked.field or "",
-        hit=asked.hit(boxes),
-        area=union_area(boxes) if boxes else 1.0,
-        whole=not boxes,
-        seconds=seconds,
+    source = Source(data, limit)
+    name = target if isinstance(target, str) else type(target).__name__ if target else None
+    chosen = (
+        metric
+        or source.metric
+        or ("contains" if name and name.startswith("tesseract@") else "mixed_accuracy")
     )
+    if chosen not in METRICS:
+        raise DataError(f"expected a metric of {sorted(METRICS)}, got {shorten(chosen)}")
+    loaded = (
+        dict(croppers)
+        if isinstance(croppers, Mapping)
+        else {spec: load_cropper(spec) for spec in dict.fromkeys(croppers)}
+    )
+    chance = RANDOM if seed == 0 else f"{RANDOM}:{seed}"
+    views = views_of(tuple(loaded), random=chance, without=without)
+    for view in views:
+        if view.kind == "control" and view.cropper and view.cropper not in loaded:
+            loaded[view.cropper] = load_cropper(view.cropper)
+    asked = load_target(target) if isinstance(target, str) else target
+    sight = Sight(
+        asked,
+        target_size,
+        _rule(token_rule, name, target_size or getattr(asked, "input_size", None)),
+    )
+    settings: dict[str, Any] = {
+        "target": name,
+        "target_version": getattr(asked, "version", None),
+        "target_size": sight.size,
+        "token_rule": None if sight.rule is None else sight.rule.name,
+        "metric": chosen,
+        "croppers": {each: cropper.version for each, cropper in loaded.items()},
+        "views": [view.name for view in views],
+        "seed": seed,
+        "max_crops": max_crops,
+    }
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(aside if out is None else out)
+        rescore(folder, chosen)
+        with RowStore(folder, settings) as store:
+            run = Run(
+                source,
+                views,
+                {
+                    each: ZoomPipeline(cropper, max_crops=max_crops)
+                    for each, cropper in loaded.items()
+                },
+                sight,
+                store,
+                METRICS[chosen],
+                seed=seed,
+                progress=progress,
+            )
+            run.go()
+        told = {
+            "cropvlm": __version__,
+            "date": datetime.now(UTC).date().isoformat(),
+            "data": source.name,
+        }
+
+        def rows() -> Iterator[dict[str, Any]]:
+            return (row for row in read_rows(folder) if row["key"] in run.keys)
+
+        results = summarise(
+            rows(),
+            views,
+            told | settings,
+            failed=run.failed,
+            complete=not run.failed,
+        )
+        if out is not None:
+            text = json.dumps(results.to_dict(), ensure_ascii=False, indent=1)
+            write_whole(folder / RESULTS_FILE, text + "\n")
+            write_page(
+                folder / PAGE_FILE,
+                results.to_dict(),
+                rows(),
+                lambda _keys: source.beside(rows()),  # the page takes what it needs
+                limit=pictures,
+            )
+    return results
+
+
+def read_results(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what ``results.json`` of an evaluation holds.
+
+    Raises:
+        DataError: there is no such file, or it is no JSON object.
+    """
+    file = Path(folder) / RESULTS_FILE
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"expected {RESULTS_FILE} in {shorten(str(folder))}, got none") from error
+    if not isinstance(results, dict):
+        raise DataError(f"expected an object in {RESULTS_FILE}, got {shorten(results)}")
+    return results
+
+
+def _rule(rule: str | TokenRule | None, target: str | None, size: int | None) -> TokenRule | None:
+    if isinstance(rule, str):
+        if rule not in RULES:
+            raise DataError(f"expected a token rule of {sorted(RULES)}, got {shorten(rule)}")
+        return at_input_size(RULES[rule], size if target and target.startswith("hf:") else None)
+    return rule or (None if target is None else rule_for(target, size))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from cropvlm_core.errors import ModelError, shorten
 from cropvlm_core.transformers_vlm import likelihood, shared
 from cropvlm_core.transformers_vlm.gallery import Gallery
 from cropvlm_core.transformers_vlm.inputs import Prompt, SharedInputs, WholeInputs
-from cropvlm_core.transformers_vlm.processors import load_processor
+from cropvlm_core.transformers_vlm.processors import load_processor, set_input_size
 from cropvlm_core.transformers_vlm.sampling import Drawing, Sample, Sampler
 from cropvlm_core.transformers_vlm.weights import (
     choose_device,
@@ -120,6 +121,24 @@ class TransformersVLM:
             batch_size=batch_size,
             input_size=input_size,
             name=os.fspath(name) if revision is None else f"{os.fspath(name)}@{revision}",
+        )
+
+    def at(self, size: int) -> TransformersVLM:
+        """Return the same model, its weights shared, that sees images at ``size`` pixels.
+
+        Args:
+            size: longest edge, as ``input_size`` of :meth:`from_pretrained`.
+        """
+        processor = copy.copy(self.processor)
+        processor.image_processor = copy.copy(processor.image_processor)
+        set_input_size(processor, size)
+        return TransformersVLM(
+            self.model,
+            processor,
+            max_new_tokens=self.max_new_tokens,
+            batch_size=self.batch_size,
+            input_size=size,
+            name=self.name,
         )
 
     def reply(self, conversations: Sequence[Conversation]) -> list[str]:
