@@ -3,13 +3,12 @@
 One grammar everywhere (command line, Python, configuration)::
 
     cropper   embedded[:FILE.onnx] | whole | centre | random[:SEED]
-              | hf:FOLDER_OR_ID | openai:MODEL[@URL]
-    target    hf:FOLDER_OR_ID | openai:MODEL[@URL] | constant:TEXT
+              | ocr | hf:FOLDER_OR_ID | openai:MODEL[@URL]
+    target    hf:FOLDER_OR_ID | openai:MODEL[@URL] | tesseract@N | constant:TEXT
 
 Without ``@URL`` the server is the one of ``OPENAI_BASE_URL``; keys come from the environment
-only. ``hf:ID@REVISION`` pins a branch, tag or commit of the Hub. The names ``ocr`` and
-``tesseract@N`` belong to the grammar, but not to this version. Backends are imported when they
-are named.
+only. ``hf:ID@REVISION`` pins a branch, tag or commit of the Hub. N is a size in pixels, 32 to
+20000. Backends are imported when they are named.
 """
 
 import re
@@ -24,14 +23,15 @@ from cropvlm_core.errors import MissingExtraError, SpecError, shorten
 from cropvlm_core.vlm import VLM, ConstantVLM
 from cropvlm_core.zoom import ZoomPipeline
 
-CROPPERS = "embedded[:FILE.onnx], whole, centre, random[:SEED], hf:FOLDER_OR_ID, openai:MODEL[@URL]"
+CROPPERS = (
+    "embedded[:FILE.onnx], whole, centre, random[:SEED], ocr, hf:FOLDER_OR_ID, openai:MODEL[@URL]"
+)
 """The croppers of this version, for messages and help texts."""
 
-TARGETS = "hf:FOLDER_OR_ID, openai:MODEL[@URL], constant:TEXT"
+TARGETS = "hf:FOLDER_OR_ID, openai:MODEL[@URL], tesseract@N, constant:TEXT"
 """The targets of this version, for messages and help texts."""
 
 _CENTRE = Box(0.25, 0.25, 0.75, 0.75)
-_LATER = re.compile(r"ocr|tesseract@[0-9]+", re.DOTALL)
 
 _default: ZoomPipeline | None = None
 _building = threading.Lock()
@@ -43,9 +43,9 @@ def load_cropper(
     """Return the cropper that ``spec`` names.
 
     ``embedded``: the policy in the wheel, or the ONNX file named. ``whole``, ``centre`` (a quarter
-    of the page) and ``random``: controls. ``hf:FOLDER_OR_ID``: a checkpoint of ours, or any
-    grounding model of the Hugging Face Hub. ``openai:MODEL@URL``: a model on a server, told how to
-    write a box.
+    of the page) and ``random``: controls. ``ocr``: text lines matched to the question's words.
+    ``hf:FOLDER_OR_ID``: a checkpoint of ours, or any grounding model of the Hugging Face Hub.
+    ``openai:MODEL@URL``: a model on a server, told how to write a box.
 
     Args:
         spec: see above.
@@ -58,8 +58,8 @@ def load_cropper(
         SpecError: no cropper of this version has that name, or one that writes no boxes was given
             a notation or an input size.
         BoxError: there is no such notation.
-        WeightsError: the weights are missing or refused.
-        MissingExtraError: the extra ``local`` or ``api`` is not installed.
+        WeightsError: the weights are missing or refused, or Tesseract's language data is missing.
+        MissingExtraError: the extra ``local``, ``api`` or ``ocr`` is not installed.
     """
     kind, _, rest = _checked(spec, "cropper", CROPPERS).partition(":")
     written = None if notation is None else BoxNotation.from_name(notation)
@@ -74,6 +74,10 @@ def load_cropper(
         return FixedCropper(_CENTRE, name=spec)
     if kind == "random" and (match := re.fullmatch(r"random(?::([0-9]{1,18}))?", spec, re.ASCII)):
         return RandomCropper(int(match[1] or 0))
+    if spec == "ocr":
+        from cropvlm_core.tesseract import OCRCropper
+
+        return OCRCropper()
     if spec == "embedded" or (kind == "embedded" and rest):
         from cropvlm_core.embedded import EmbeddedCropper
 
@@ -108,14 +112,19 @@ def load_target(spec: str, **local: Any) -> VLM:
     Raises:
         SpecError: no target of this version has that name, or one that is not on this machine was
             given arguments of such a one.
-        WeightsError: there is no such model, or its weights are not in safetensors.
-        MissingExtraError: the extra ``local`` or ``api`` is not installed.
+        WeightsError: there is no such model, its weights are not in safetensors, or Tesseract's
+            language data is missing.
+        MissingExtraError: the extra ``local``, ``api`` or ``ocr`` is not installed.
     """
     kind, colon, rest = _checked(spec, "target", TARGETS).partition(":")
     if local and kind != "hf":
         raise SpecError(f"expected hf:... for {', '.join(sorted(local))}, got {shorten(spec)}")
     if kind == "constant" and colon:
         return ConstantVLM(rest)
+    if match := re.fullmatch(r"tesseract@([0-9]{1,9})", spec, re.ASCII):
+        from cropvlm_core.tesseract import TesseractReader
+
+        return TesseractReader(int(match[1]))
     if kind == "openai":
         return _openai(rest, spec, "target", TARGETS)
     if kind == "hf" and rest:
@@ -172,12 +181,10 @@ def _pinned(name: str) -> tuple[str, str | None]:
 
 
 def _checked(spec: object, what: str, known: str) -> str:
-    if not isinstance(spec, str) or _LATER.fullmatch(spec):
+    if not isinstance(spec, str):
         raise _unknown(spec, what, known)
     return spec
 
 
 def _unknown(spec: object, what: str, known: str) -> SpecError:
-    coming = isinstance(spec, str) and _LATER.fullmatch(spec) is not None
-    note = " (not part of this version)" if coming else ""
-    return SpecError(f"expected a {what} of {known}; got {shorten(spec)}{note}")
+    return SpecError(f"expected a {what} of {known}; got {shorten(spec)}")

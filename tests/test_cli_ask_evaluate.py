@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cropvlm_core.evaluation.run import Progress
-from tests import bad_input, programs
+from tests import bad_input, printed
 from tests.chat_server import ChatServer, says
 from tests.cli_calls import KEYS, one_line_error, run
 
@@ -108,11 +108,11 @@ def test_evaluate_with_a_target_on_a_server(
 def test_evaluate_of_a_reader_says_what_it_cannot_show(
     question_set: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    programs.require_tesseract()
+    printed.require_tesseract()
     words = ["--target", "tesseract@256", "--cropper", "centre", "--limit", 2]
     assert run("evaluate", question_set, *words) == 0
     told = capsys.readouterr().out
-    assert "it cannot be harmed" in told
+    assert "a crop cannot harm it" in told
     assert "metric contains" in told
 
 

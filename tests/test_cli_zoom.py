@@ -134,7 +134,7 @@ def test_no_zoom_writes_no_crop_and_says_so(
         (["-o", "nowhere/a.png"], "a folder to write into, got 'nowhere'"),
         (["-o", "folder.png"], "can be written, got 'folder.png'"),
         (["--cropper", "nonsense"], "expected a cropper of embedded"),
-        (["--cropper", "ocr"], "not part of this version"),
+        (["--cropper", "ocr:eng"], "expected a cropper of embedded"),
         (["--cropper", "embedded:nowhere.onnx"], "nowhere.onnx"),
     ],
 )

@@ -1,6 +1,7 @@
 """cropvlm doctor: what it finds, and that nothing it finds makes it fall."""
 
 import json
+import re
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import cropvlm_core
 import cropvlm_core.transformers_vlm
 from cropvlm_core.cli import doctor, main
+from tests.printed import require_tesseract
 from tests.programs import require_package
 
 
@@ -31,9 +33,30 @@ def test_what_it_finds_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert versions["onnxruntime"] == metadata.version("onnxruntime")
     croppers, targets = found["croppers"], found["targets"]
     assert [croppers[name] for name in ("whole", "centre", "random")] == [None, None, None]
-    assert croppers["ocr"] == targets["tesseract@512"] == "not part of this version"
     assert targets["constant:TEXT"] is None
     assert "OPENAI_API_KEY" in str(targets["openai:MODEL"])
+
+
+def test_tesseract_runs_where_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    require_tesseract()
+    found = diagnose(capsys)
+    assert re.match(
+        r"[45]\.[0-9.]+ \((program|tesserocr [0-9.]+)\)", str(found["versions"]["tesseract"])
+    )
+    assert found["croppers"]["ocr"] is None
+    assert found["targets"]["tesseract@512"] is None
+
+
+def test_a_missing_tesseract_names_both_ways(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "tesserocr", None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = diagnose(capsys)
+    assert found["versions"]["tesseract"] is None
+    for why in (found["croppers"]["ocr"], found["targets"]["tesseract@512"]):
+        assert "pip install 'cropvlm[ocr]'" in str(why)
+        assert "apt-get install tesseract-ocr" in str(why)
 
 
 def test_the_embedded_cropper_runs(capsys: pytest.CaptureFixture[str]) -> None:

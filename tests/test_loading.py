@@ -175,24 +175,16 @@ ODD += [
 ]
 
 
-@pytest.mark.parametrize("spec", [*ODD, "constant:x", "tesseract@500", "ocr", None, 5])
+@pytest.mark.parametrize("spec", [*ODD, "constant:x", "tesseract@500", "ocr:eng", None, 5])
 def test_no_cropper_of_this_version(spec: Any) -> None:
     with pytest.raises(SpecError, match="expected a cropper of embedded") as caught:
         load_cropper(spec)
     assert len(str(caught.value)) < 250
 
 
-@pytest.mark.parametrize("spec", [*ODD, "whole", "embedded", "ocr", "tesseract@500", None])
+@pytest.mark.parametrize("spec", [*ODD, "whole", "embedded", "ocr", "tesseract@", None])
 def test_no_target_of_this_version(spec: Any) -> None:
     with pytest.raises(SpecError, match="expected a target of hf:"):
-        load_target(spec)
-
-
-@pytest.mark.parametrize("spec", ["ocr", "tesseract@1024"])
-def test_what_comes_later_is_said_plainly(spec: str) -> None:
-    with pytest.raises(SpecError, match="not part of this version"):
-        load_cropper(spec)
-    with pytest.raises(SpecError, match="not part of this version"):
         load_target(spec)
 
 

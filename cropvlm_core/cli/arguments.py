@@ -18,7 +18,7 @@ def add_cropper(parser: argparse.ArgumentParser) -> None:
         metavar="SPEC",
         default="embedded",
         help="who picks the crop: embedded[:FILE.onnx] | whole | centre | random[:SEED] | "
-        "hf:FOLDER_OR_ID | openai:MODEL[@URL] (default: embedded)",
+        "ocr | hf:FOLDER_OR_ID | openai:MODEL[@URL] (default: embedded)",
     )
     add_max_crops(parser)
 

@@ -43,9 +43,10 @@ def run(given: argparse.Namespace) -> int:
 def diagnose() -> dict[str, Any]:
     """Return what ``cropvlm doctor --json`` prints.
 
-    ``versions``: of this package, Python and the base packages. ``extras``: for each, whether it
-    is ``installed`` and the versions of its ``packages`` (None: absent). ``croppers``,
-    ``targets``: for each, None where it runs, else why not. ``warnings``: a list of texts.
+    ``versions``: of this package, Python, the base packages and Tesseract. ``extras``: for each,
+    whether it is ``installed`` and the versions of its ``packages`` (None: absent).
+    ``croppers``, ``targets``: for each, None where it runs, else why not. ``warnings``: a list of
+    texts.
     """
     return {
         "versions": {
@@ -53,6 +54,7 @@ def diagnose() -> dict[str, Any]:
             "python": platform.python_version(),
             "platform": platform.platform(),
             **{name: _version(name) for name in ("pillow", "numpy", "onnxruntime")},
+            "tesseract": _tesseract(),
         },
         "extras": {
             extra: {"installed": all(packages.values()), "packages": packages}
@@ -68,6 +70,17 @@ def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
+        return None
+
+
+def _tesseract() -> str | None:
+    """The release that reads, and by which way; None: there is none, or it does not start."""
+    from cropvlm_core.errors import CropVLMError
+    from cropvlm_core.tesseract.engine import find_engine
+
+    try:
+        return find_engine().version.removeprefix("tesseract ")
+    except CropVLMError:
         return None
 
 

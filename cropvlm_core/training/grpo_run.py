@@ -146,6 +146,8 @@ def load_rewards(
         }
         identity = f"{settings.reward_model} {settings.reward_input_size}"
     target = load_target(settings.reward_model, **local)
+    if identity is None and (version := getattr(target, "version", None)):
+        identity = f"{settings.reward_model} {version}"
     if isinstance(target, TransformersVLM):
         target.model.requires_grad_(False)
     rewards: list[Reward] = []

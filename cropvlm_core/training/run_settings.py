@@ -139,11 +139,20 @@ class GRPOSettings(RunSettings):
         "also over the group's standard deviation (its text)",
     )
     reward: Literal[
-        "likelihood", "mixed_accuracy", "anls", "vqa_accuracy", "exact_match", "relaxed_accuracy"
+        "likelihood",
+        "mixed_accuracy",
+        "anls",
+        "vqa_accuracy",
+        "exact_match",
+        "relaxed_accuracy",
+        "contains",
+        "contains_exactly",
+        "multiple_choice",
     ] = setting(
         "likelihood",
         "of the answer: its log-likelihood under the frozen model, or the score of what that model "
-        "answers (mixed_accuracy: the paper's, VQA accuracy of ten answers, else ANLS)",
+        "answers (mixed_accuracy: the paper's, VQA accuracy of ten, else ANLS; contains: of a "
+        "tesseract@N, whether it read the answer)",
     )
     reward_model: str = setting(
         "", "the frozen model: hf:FOLDER_OR_ID, or for a score also openai:MODEL[@URL]"
