@@ -144,7 +144,9 @@ def test_weights_that_are_not_there_or_not_ours_are_refused(tmp_path: Path) -> N
         '{"budget": 1, "quantile": 0.5, "rules": {}, "line": 0, "most": 1}',
         '{"budget": 262144, "quantile": 2, "rules": {}, "line": 0, "most": 1}',
         '{"budget": 262144, "quantile": 0.5, "rules": {"grow": [0, 1]}, "line": 0, "most": 1}',
-        '{"budget": 262144, "quantile": 0.5, "rules": {}, "line": 0, "most": 3}',
+        '{"budget": 262144, "quantile": 0.5, "rules": {}, "line": 0, "most": 5}',
+        '{"budget": 262144, "quantile": 0.5, "rules": {}, "line": 0, "most": 1, "least": [-1, 0]}',
+        '{"budget": 262144, "quantile": 0.5, "rules": {}, "line": 0, "most": 1, "least": [9]}',
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: str) -> None:

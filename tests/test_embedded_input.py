@@ -15,6 +15,7 @@ from cropvlm_core.embedded.page_input import (
     ink_extent,
     input_shapes,
     line_height,
+    photographic,
     prepare_page,
     prepare_readable,
 )
@@ -89,19 +90,29 @@ def test_paper_colour_and_light_are_taken_away() -> None:
     assert np.abs(plain - dim).max() < 0.7
 
 
-@pytest.mark.parametrize(("letter", "factor"), [(14, 1), (9, 2), (3, 4)])
-def test_small_print_gets_a_larger_budget(letter: int, factor: int) -> None:
+@pytest.mark.parametrize(
+    ("letter", "factor"), [(14, 0.5), (11, 0.75), (9, 1), (8, 1.5), (7, 2), (6, 2.5), (3, 4)]
+)
+def test_print_of_every_size_comes_out_readable(letter: int, factor: float) -> None:
     page = Image.new("L", (1400, 1800), 255)
     pen = ImageDraw.Draw(page)
-    for top in range(40, 1760, 3 * letter):
+    for top in range(40, 1760, 6 * letter):
         for left in range(40, 1360, 2 * letter):
             pen.rectangle((left, top, left + letter, top + 2 * letter - 1), fill=0)
     plain = prepare_page(page, BUDGET)
     height = line_height(plain)
     assert height == pytest.approx(2 * letter * plain.scale, abs=1.5)
     prepared = prepare_readable(page, BUDGET, line=6.0, most=4)
-    assert prepared.shape in input_shapes(BUDGET * factor)
+    assert prepared.shape in input_shapes(round(BUDGET * factor))
     assert prepare_readable(page, BUDGET, line=0.0, most=1).shape == plain.shape
+
+
+def test_photographs_get_the_largest_budget() -> None:
+    noise = np.random.default_rng(0).normal(128, 40, (600, 900)).clip(0, 255).astype(np.uint8)
+    photograph = Image.fromarray(noise)
+    assert photographic(prepare_page(photograph, BUDGET))
+    assert prepare_readable(photograph, BUDGET, 6.0, 3).shape in input_shapes(3 * BUDGET)
+    assert not photographic(prepare_page(page_with_marks(), BUDGET))
 
 
 def test_a_small_picture_is_not_blown_up_for_its_small_print() -> None:

@@ -15,6 +15,7 @@ from cropvlm_core.training.pages.invoices import invoice, order, statement
 from cropvlm_core.training.pages.labels import label
 from cropvlm_core.training.pages.letters import letter
 from cropvlm_core.training.pages.prose import lines
+from cropvlm_core.training.pages.screens import chart, screen
 from cropvlm_core.training.pages.sheet import Page, Span
 from cropvlm_core.training.pages.signs import sign
 from cropvlm_core.training.pages.tables import table
@@ -26,7 +27,9 @@ from tests.programs import require_fonts
 require_fonts()
 
 Kind = Callable[[random.Random], Page]
-KINDS: list[Kind] = [invoice, order, statement, form, letter, table, label, sign, lines]
+KINDS: list[Kind] = [
+    invoice, order, statement, form, letter, table, label, screen, chart, sign, lines,
+]  # fmt: skip
 SEEDS = 12
 
 

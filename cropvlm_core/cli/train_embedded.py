@@ -1,7 +1,9 @@
 """``cropvlm train embedded`` and ``pages``: the embedded cropper, and pages to measure it on."""
 
 import argparse
+import os
 from pathlib import Path
+from typing import Any
 
 from cropvlm_core.cli import arguments
 
@@ -31,13 +33,50 @@ def add_parsers(kinds: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         default=2,
         help="training processes of one thread (default 2)",
     )
+    embedded.add_argument(
+        "--device",
+        default=None,
+        help="train on this device (cuda, cpu, ...) beside processes that render its pages; "
+        "without it, every process renders and trains on a CPU",
+    )
+    embedded.add_argument(
+        "--producers",
+        type=arguments.positive,
+        default=None,
+        help="with --device: processes that render pages (default: three fewer than the cores)",
+    )
+    embedded.add_argument(
+        "--pixels",
+        type=arguments.positive,
+        default=None,
+        help="with --device: input pixels of a batch (default 12 million on a GPU, 1.3 million on "
+        "a CPU)",
+    )
+    embedded.add_argument(
+        "--rate", type=_above_zero, default=None, help="peak learning rate (default: by the road)"
+    )
+    embedded.add_argument(
+        "--store",
+        metavar="DIR",
+        type=Path,
+        default=None,
+        help="with --device: where rendered pages wait, best a folder in memory (default: in the "
+        "run's folder)",
+    )
+    embedded.add_argument(
+        "--start",
+        metavar="FILE",
+        type=Path,
+        default=None,
+        help="with --device: begin with the network of this weight file",
+    )
     embedded.add_argument("--seed", type=int, default=1, help="source of all chance (default 1)")
     embedded.add_argument(
         "--area",
         type=_above_zero,
-        default=0.07,
+        default=0.08,
         help="largest mean crop area, share of the page, when choosing how wide to crop (default "
-        "0.07)",
+        "0.08)",
     )
     embedded.add_argument(
         "--export-only", action="store_true", help="export the run's checkpoint as it is now"
@@ -65,17 +104,9 @@ def run_embedded(given: argparse.Namespace) -> int:
     """Train unless told otherwise, choose the settings, export."""
     _need_torch()
     from cropvlm_core.training.calibration import export_run
-    from cropvlm_core.training.supervised import TrainingPlan, train_supervised
 
-    reading = given.minutes / 6 if given.reading_minutes is None else given.reading_minutes
-    plan = TrainingPlan(
-        minutes=given.minutes,
-        reading_minutes=reading,
-        processes=given.processes,
-        seed=given.seed,
-    )
     if not given.export_only:
-        train_supervised(plan, given.out)
+        _train(given)
     setting = export_run(given.out, area=given.area)
     print(
         f"{given.out / 'policy.onnx'}: on rendered pages hits {setting.hit_rate:.1%} "
@@ -83,6 +114,40 @@ def run_embedded(given: argparse.Namespace) -> int:
     )
     print(f"measure it: cropvlm evaluate DATA --cropper embedded:{given.out / 'policy.onnx'}")
     return 0
+
+
+def _train(given: argparse.Namespace) -> None:
+    from cropvlm_core.errors import DataError
+    from cropvlm_core.training.stored_training import StoredPlan, train_stored
+    from cropvlm_core.training.supervised import TrainingPlan, train_supervised
+
+    chosen: dict[str, Any] = {"minutes": given.minutes, "seed": given.seed}
+    if given.rate is not None:
+        chosen["rate"] = given.rate
+    if given.device is None:
+        if given.start is not None:
+            raise DataError("expected --device (cuda, cpu, ...) beside --start, got none")
+        reading = given.minutes / 6 if given.reading_minutes is None else given.reading_minutes
+        plan = TrainingPlan(reading_minutes=reading, processes=given.processes, **chosen)
+        train_supervised(plan, given.out)
+        return
+    cores = os.cpu_count() or 1
+    small = given.device == "cpu"
+    reading = given.minutes / 20 if given.reading_minutes is None else given.reading_minutes
+    train_stored(
+        StoredPlan(
+            device=given.device,
+            reading_minutes=reading,
+            producers=given.producers or max(1, cores - 3),
+            readers=1 if cores < 8 else 3,
+            pixels=given.pixels or (1_300_000 if small else 12_000_000),
+            store=4_000_000_000 if small else 30_000_000_000,
+            **chosen,
+        ),
+        given.out,
+        store=given.store,
+        start=given.start,
+    )
 
 
 def run_pages(given: argparse.Namespace) -> int:

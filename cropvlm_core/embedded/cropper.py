@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,9 +47,10 @@ class PolicySettings:
 
     Attributes:
         budget: input pixels of a prepared page with ordinary print.
-        line, most: pages whose lines of print come out less than ``line`` input pixels high get
-            up to ``most`` (1, 2 or 4) times the budget.
+        line, most: how large print should come out, and how many times the budget a page may
+            take for it; see ``prepare_readable``.
         quantile: quantile of the side distances that is taken.
+        least: smallest width and height of a box in input pixels.
         rules: how its boxes become crops.
     """
 
@@ -57,7 +58,8 @@ class PolicySettings:
     quantile: float
     rules: ZoomRules
     line: float = 0.0
-    most: int = 1
+    most: float = 1.0
+    least: tuple[float, float] = (0.0, 0.0)
 
     def to_metadata(self) -> dict[str, str]:
         """The ONNX metadata that :meth:`from_metadata` reads."""
@@ -78,25 +80,38 @@ class PolicySettings:
                 f"expected weights of format {FORMAT}, got {shorten(metadata.get('format'))}"
             )
         try:
-            values: dict[str, Any] = json.loads(metadata["settings"])
+            values: dict[str, Any] = {"least": (0, 0)} | json.loads(metadata["settings"])
             read = cls(
                 budget=int(values["budget"]),
                 quantile=float(values["quantile"]),
                 rules=ZoomRules.from_dict(values["rules"]),
                 line=float(values["line"]),
-                most=int(values["most"]),
+                most=float(values["most"]),
+                least=(float(values["least"][0]), float(values["least"][1])),
             )
-        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise WeightsError(f"expected settings in the weight file, got {error!r}") from error
         possible = (
             16_384 <= read.budget <= 1_048_576
             and 0 < read.quantile < 1
             and 0 <= read.line <= 64
-            and read.most in (1, 2, 4)
+            and 1 <= read.most <= 4
+            and all(0 <= side <= 4096 for side in read.least)
         )
         if not possible:
             raise WeightsError(f"expected settings in their ranges, got {shorten(values)}")
         return read
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the network makes of one question: see ``decode_proposal`` for the arrays."""
+
+    page: PageInput
+    size: tuple[int, int]
+    cells: NDArray[np.float32]
+    peaks: NDArray[np.int64]
+    sides: NDArray[np.float32]
 
 
 class EmbeddedCropper(Cropper):
@@ -138,8 +153,11 @@ class EmbeddedCropper(Cropper):
 
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
         """Propose boxes; questions about one image share its pass through the page encoder."""
+        return [self.decode(seen) for seen in self.look(questions)]
+
+    def look(self, questions: Sequence[VisualQuestion]) -> list[Seen]:
+        """What the network makes of each question, before any box is read from it."""
         pages: dict[int, PageInput] = {}
-        sizes: dict[int, tuple[int, int]] = {}
         asked: dict[int, list[int]] = {}
         held = [question.open() for question in questions]  # keeps the ids below unique
         for index, image in enumerate(held):
@@ -147,21 +165,26 @@ class EmbeddedCropper(Cropper):
                 pages[id(image)] = prepare_readable(
                     image, self.settings.budget, self.settings.line, self.settings.most
                 )
-                sizes[id(image)] = image.size
             asked.setdefault(id(image), []).append(index)
-        proposals: dict[int, Proposal] = {}
+        found: dict[int, Seen] = {}
         for group in _runs(pages, asked):
-            self._run(group, pages, sizes, questions, proposals)
-        return [proposals[index] for index in range(len(questions))]
+            for index, key, outputs in self._run(group, pages, questions):
+                found[index] = Seen(pages[key], held[index].size, *outputs)
+        return [found[index] for index in range(len(questions))]
+
+    def decode(self, seen: Seen) -> Proposal:
+        """Read boxes from what the network made of a question, by the settings."""
+        return decode_proposal(
+            seen.page, seen.size, seen.cells, seen.peaks, seen.sides,
+            self.settings.quantile, self.settings.least,
+        )  # fmt: skip
 
     def _run(
         self,
         group: list[tuple[int, list[int]]],
         pages: dict[int, PageInput],
-        sizes: dict[int, tuple[int, int]],
         questions: Sequence[VisualQuestion],
-        proposals: dict[int, Proposal],
-    ) -> None:
+    ) -> Iterator[tuple[int, int, list[NDArray[Any]]]]:
         most = max(len(indexes) for _, indexes in group)
         empty = question_input("")
         pixels = np.stack([pages[key].pixels[None] for key, _ in group])
@@ -175,13 +198,9 @@ class EmbeddedCropper(Cropper):
         outputs: list[NDArray[Any]] = self._session.run(
             ["cells", "peaks", "sides"], {"pixels": pixels, "grams": grams}
         )
-        cells, peaks, sides = outputs
         for page, (key, indexes) in enumerate(group):
             for place, index in enumerate(indexes):
-                proposals[index] = decode_proposal(
-                    pages[key], sizes[key], cells[page, place], peaks[page, place],
-                    sides[page, place], self.settings.quantile,
-                )  # fmt: skip
+                yield index, key, [output[page, place] for output in outputs]
 
 
 def _runs(

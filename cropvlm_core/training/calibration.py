@@ -18,11 +18,18 @@ from cropvlm_core.training.questions import validation_questions
 from cropvlm_core.training.supervised import load_checkpoint, trained_network
 from cropvlm_core.zoom import grown
 
-LINES = ((0.0, 1), (4.5, 2), (5.5, 2), (5.5, 4))
-"""Line heights (input pixels) below which a page gets up to so many times the budget."""
+MOST = 2.5
+"""The most that a page may take of the budget, whatever it was trained with: 150 ms on one core.
+
+On rendered pages 3 times the budget found no more.
+"""
 QUANTILES = (0.5, 0.6, 0.7, 0.8, 0.9)
-GROWTHS = ((1.2, 1.5), (1.3, 1.8), (1.4, 2.0), (1.6, 2.5), (2.0, 3.0))
-FLOORS = ((0.15, 0.03), (0.2, 0.04), (0.3, 0.06), (0.4, 0.08), (0.4, 0.1), (0.5, 0.1), (0.6, 0.12))
+GROWTHS = ((1.0, 1.0), (1.1, 1.3), (1.2, 1.6))
+LEASTS = (
+    (0.0, 0.0), (200.0, 40.0), (260.0, 56.0), (320.0, 64.0), (320.0, 80.0), (380.0, 64.0),
+    (380.0, 80.0), (440.0, 80.0), (440.0, 104.0), (520.0, 96.0),
+)  # fmt: skip
+"""Smallest boxes in input pixels; a line of print with its tall letters is 11 to 16 high there."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +58,15 @@ def export_run(folder: Path, *, area: float, pages: int = 100) -> Setting:
         raise DataError(f"expected a checkpoint in {folder.name}, found none")
     network = trained_network(state)
     file = folder / "policy.onnx"
-    first = PolicySettings(state["plan"]["budget"], 0.7, ZoomRules())
+    pages_plan = state["plan"].get("pages")
+    reading = pages_plan if isinstance(pages_plan, dict) else {"line": 0.0, "most": 1.0}
+    first = PolicySettings(
+        state["plan"]["budget"],
+        0.7,
+        ZoomRules(),
+        line=reading["line"],
+        most=min(MOST, reading["most"]),
+    )
     about = {
         "trained": json.dumps(
             {name: state[name] for name in ("minutes", "step", "pages", "kinds", "plan")}
@@ -66,7 +81,7 @@ def export_run(folder: Path, *, area: float, pages: int = 100) -> Setting:
 
 
 def choose_settings(weights: Path, *, area: float, pages: int = 100) -> list[Setting]:
-    """Measure how large small print must be, then each quantile, growth and floor; best first.
+    """Measure each quantile, smallest box and growth; best first.
 
     Best is the highest hit rate among those whose crops show at most ``area`` of the page on
     average (if none does: the smallest area).
@@ -78,22 +93,13 @@ def choose_settings(weights: Path, *, area: float, pages: int = 100) -> list[Set
     """
     questions = list(validation_questions(pages))
     cropper = EmbeddedCropper(weights)
-    plain = cropper.settings
-    # What counts first is whether the policy points at the answer: compare at one crop rule.
-    rules = ZoomRules(grow=GROWTHS[2], min_width=FLOORS[2][0], min_height=FLOORS[2][1])
-    tried = []
-    for line, most in LINES:
-        settings = dataclasses.replace(plain, line=line, most=most, rules=rules)
-        cropper.settings = settings
-        tried.append(_measure(questions, cropper.propose_batch(questions), settings))
-    readable = max(tried, key=lambda one: one.hit_rate).settings
-    measured = []
-    for quantile in QUANTILES:
-        cropper.settings = dataclasses.replace(readable, quantile=quantile)
-        proposals = cropper.propose_batch(questions)
-        for grow, (width, height) in itertools.product(GROWTHS, FLOORS):
-            rules = ZoomRules(grow=grow, min_width=width, min_height=height)
-            settings = dataclasses.replace(cropper.settings, rules=rules)
+    seen = cropper.look(questions)
+    plain, measured = cropper.settings, []
+    for quantile, least in itertools.product(QUANTILES, LEASTS):
+        cropper.settings = dataclasses.replace(plain, quantile=quantile, least=least)
+        proposals = [cropper.decode(one) for one in seen]
+        for grow in GROWTHS:
+            settings = dataclasses.replace(cropper.settings, rules=ZoomRules(grow=grow))
             measured.append(_measure(questions, proposals, settings))
     fit = [one for one in measured if one.mean_area <= area]
     rest = [one for one in measured if one.mean_area > area]

@@ -6,8 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cropvlm_core.training.network import BLANK, LETTER_CLASSES, SLOTS, PolicyNetwork
+from cropvlm_core.training.network import BLANK, LETTER_CLASSES, PolicyNetwork
 from cropvlm_core.training.supervision import IGNORED, Lesson
+
+_BLANK_WEIGHT = 0.06
 
 
 def stack(lessons: list[Lesson]) -> Lesson:
@@ -22,8 +24,8 @@ def stack(lessons: list[Lesson]) -> Lesson:
 
 def lesson_losses(
     network: PolicyNetwork, batch: Lesson, *, pointing: bool = True
-) -> tuple[Tensor, dict[str, float]]:
-    """The weighted sum of all losses, and figures to watch.
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted sum of all losses, and figures to watch (tensors: reading one waits for a GPU).
 
     The pointing loss is minus the log of the total probability of the cells inside any right box;
     the side loss is the cross-entropy on the ladder of distances from a right cell. The two reading
@@ -33,64 +35,58 @@ def lesson_losses(
     letters, figures = _letter_loss(network, local, batch)
     spotting, found = _spotting_loss(network, features, batch)
     total = letters + 0.5 * spotting
-    figures |= {"letters": letters.item(), "spotting": spotting.item()} | found
+    figures |= {"letters": letters.detach(), "spotting": spotting.detach()} | found
     if pointing:
         logits, state = network.locate(features, batch.grams)
-        shares = logits.flatten(2).log_softmax(-1)
+        shares = logits.float().flatten(2).log_softmax(-1)
         mass = shares.masked_fill(~batch.right.flatten(2), -1e4).logsumexp(-1)
         count = batch.weight.sum().clamp(min=1)
         point = -(mass * batch.weight).sum() / count
-        sides = network.side_logits(state, batch.cell).flatten(0, 2)
+        sides = network.side_logits(state, batch.cell).float().flatten(0, 2)
         wide = functional.cross_entropy(sides, batch.steps.flatten(), reduction="none")
         size = (wide.view(*batch.weight.shape, 4).sum(-1) * batch.weight).sum() / count
         total = total + point + 0.25 * size
-        best = shares.argmax(-1, keepdim=True)
+        best = shares.detach().argmax(-1, keepdim=True)
         hit = batch.right.flatten(2).gather(2, best).squeeze(2) * batch.weight
-        figures |= {
-            "pointing": point.item(),
-            "sides": size.item(),
-            "pointed": (hit.sum() / count).item(),
-        }
+        figures |= {"pointing": point.detach(), "sides": size.detach()}
+        figures["pointed"] = hit.sum() / count
     return total, figures
 
 
 def _letter_loss(
     network: PolicyNetwork, local: Tensor, batch: Lesson
-) -> tuple[Tensor, dict[str, float]]:
-    logits = network.letters(local)
-    pages, _, rows, columns = logits.shape
-    logits = logits.view(pages, SLOTS, LETTER_CLASSES, rows * columns).transpose(2, 3)
-    truth = batch.letters.flatten(2)
+) -> tuple[Tensor, dict[str, Tensor]]:
+    logits = network.letters(local).permute(0, 2, 3, 1).reshape(-1, LETTER_CLASSES).float()
+    truth = batch.letters.permute(0, 2, 3, 1).reshape(-1)
+    loss = functional.cross_entropy(logits, truth, reduction="none", ignore_index=IGNORED)
+    # Blank cells are many and easy: a small weight is enough to keep them in bounds.
     printed = truth > BLANK
-    # Blank cells are many and easy: one in eight is enough, at a weight that keeps them in bounds.
-    kept = printed | ((truth == BLANK) & (torch.rand(truth.shape) < 0.125))
-    chosen, right = logits[kept], truth[kept]
-    weight = torch.where(right > BLANK, 1.0, 0.5)
-    loss = functional.cross_entropy(chosen, right, reduction="none", ignore_index=IGNORED)
+    weight = printed + _BLANK_WEIGHT * (truth == BLANK)
     with torch.no_grad():
-        read = (chosen.argmax(-1) == right)[right > BLANK].float()
-    return (loss * weight).sum() / weight.sum().clamp(min=1), {
-        "letters_read": read.mean().item() if len(read) else 0.0
-    }
+        read = ((logits.argmax(1) == truth) & printed).sum() / printed.sum().clamp(min=1)
+    return (loss * weight).sum() / weight.sum().clamp(min=1), {"letters_read": read}
 
 
 def _spotting_loss(
     network: PolicyNetwork, features: Tensor, batch: Lesson
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     cells = network.cells(features).flatten(2).transpose(1, 2)
-    here = batch.word_grams.amax(-1) > 0
     pick = batch.word_cells.unsqueeze(-1).expand(-1, -1, cells.shape[-1])
-    seen = cells.gather(1, pick)[here]
-    if len(seen) < 2:
-        return seen.sum() * 0, {}
-    grams = batch.word_grams[here]
+    seen = cells.gather(1, pick).flatten(0, 1)
+    grams = batch.word_grams.flatten(0, 1)
+    here = grams.amax(-1) > 0
     typed = functional.normalize(network.question.words(grams), dim=-1, eps=1e-4)
-    same = (grams.unsqueeze(0) == grams.unsqueeze(1)).all(-1)
-    scores = network.sharpness.exp().clamp(max=60) * seen @ typed.T
+    # Two words are the same when this number is: a sum over their letter groups, no two alike.
+    place = torch.arange(1, grams.shape[-1] + 1, device=grams.device)
+    number = (grams.double() * (place * 0.6180339887).frac().double().add(1).log()).sum(-1)
+    same = number.unsqueeze(0) == number.unsqueeze(1)
+    scores = network.sharpness.exp().clamp(max=60) * (seen @ typed.T).float()
+    scores = scores.masked_fill(~(here.unsqueeze(0) & here.unsqueeze(1)), -1e4)
     # The same word twice in the batch is right twice.
     mass = scores.masked_fill(~same, -1e4)
-    loss = -(mass.logsumexp(1) - scores.logsumexp(1)).mean()
-    back = -(mass.logsumexp(0) - scores.logsumexp(0)).mean()
+    count = here.sum().clamp(min=1)
+    loss = (scores.logsumexp(1) - mass.logsumexp(1)) * here
+    back = (scores.logsumexp(0) - mass.logsumexp(0)) * here
     with torch.no_grad():
-        found = same.gather(1, scores.argmax(1, keepdim=True)).float().mean()
-    return (loss + back) / 2, {"spotted": found.item()}
+        found = same.gather(1, scores.argmax(1, keepdim=True)).squeeze(1) & here
+    return (loss.sum() + back.sum()) / (2 * count), {"spotted": found.sum() / count}

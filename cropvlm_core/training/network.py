@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from cropvlm_core.embedded.question_input import BUCKETS, WORDS
 from cropvlm_core.embedded.side_lengths import STEPS
+from cropvlm_core.training.recurrence import handed_on
 
 LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz.,:;/-#$%&()@*'+"
 BLANK, OTHER = 0, len(LETTERS) + 1
@@ -32,16 +33,25 @@ PEAKS = 4
 
 @dataclass(frozen=True)
 class PolicySize:
-    """Channel counts of the network. The default has about 1.5 G multiply-adds for 295k pixels."""
+    """Channel counts of the network. The default has about 1.6 G multiply-adds for 262k pixels.
+
+    ``lanes`` and ``head_lanes`` are what a cell can hand on in each of the four directions,
+    ``thought`` is the width of the question encoder.
+    """
 
     stem: int = 32
     middle: int = 64
     grid: int = 128
     context: int = 160
-    blocks: int = 4
-    word: int = 64
-    probes: int = 12
+    blocks: int = 3
+    stages: int = 2
+    lanes: int = 32
+    word: int = 96
+    thought: int = 192
+    layers: int = 3
+    probes: int = 16
     head: int = 32
+    head_lanes: int = 8
 
     def to_dict(self) -> dict[str, int]:
         """Plain numbers for a checkpoint."""
@@ -57,7 +67,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, C, H, W) in and out."""
-        return x * (self.gain * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4))
+        scale = self.gain * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-4)
+        return x * scale.to(x.dtype)
 
 
 class ConvBlock(nn.Module):
@@ -94,18 +105,34 @@ class SlimBlock(nn.Module):
 
 
 class Surroundings(nn.Module):
-    """Adds to each place what is strongest in its row, in its column and on the whole page."""
+    """Tells each place what is strongest around it, and what its neighbours hand on to it.
 
-    def __init__(self, channels: int) -> None:
+    Strongest in its row, in its column and on the whole page; and what the places to its left,
+    right, above and below hand on (``recurrence``): a value knows the label before it, however wide
+    the gap between them.
+    """
+
+    def __init__(self, channels: int, lanes: int) -> None:
         super().__init__()
         self.row = nn.Conv2d(channels, channels, 1)
         self.column = nn.Conv2d(channels, channels, 1)
         self.page = nn.Conv2d(channels, channels, 1)
+        self.hand = nn.Conv2d(channels, 8 * lanes, 1)
+        self.take = nn.Conv2d(4 * lanes, channels, 1)
+        assert self.hand.bias is not None
+        with torch.no_grad():  # from short to long reach
+            self.hand.bias[4 * lanes :] = torch.linspace(0.5, 4, lanes).repeat(4)
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (N, C, H, W) in and out."""
         row, column = x.amax(3, keepdim=True), x.amax(2, keepdim=True)
-        return x + self.row(row) + (self.column(column) + self.page(row.amax(2, keepdim=True)))
+        value, gate = self.hand(x).chunk(2, 1)
+        gate = gate.sigmoid()
+        across, down = (value * (1 - gate)).chunk(2, 1)
+        gate_across, gate_down = gate.chunk(2, 1)
+        handed = torch.cat([handed_on(across, gate_across, 3), handed_on(down, gate_down, 2)], 1)
+        wide = self.column(column) + self.page(row.amax(2, keepdim=True))
+        return x + self.take(handed) + self.row(row) + wide
 
 
 class PageEncoder(nn.Module):
@@ -120,10 +147,11 @@ class PageEncoder(nn.Module):
         self.local = nn.Sequential(*(SlimBlock(size.grid) for _ in range(size.blocks)))
         self.coarse = nn.Conv2d(size.grid, size.context, 3, stride=2, padding=1)
         self.context = nn.Sequential(
-            Surroundings(size.context),
-            SlimBlock(size.context),
-            Surroundings(size.context),
-            SlimBlock(size.context),
+            *(
+                part
+                for _ in range(size.stages)
+                for part in (Surroundings(size.context, size.lanes), SlimBlock(size.context))
+            )
         )
         self.back = nn.Conv2d(size.context, size.grid, 1)
         self.blend = SlimBlock(size.grid)
@@ -150,15 +178,16 @@ class QuestionEncoder(nn.Module):
         self.spell = nn.Sequential(
             nn.Linear(size.word, 2 * size.word), nn.ReLU(), nn.Linear(2 * size.word, size.word)
         )
-        self.place = nn.Parameter(torch.randn(WORDS, 128) * 0.02)
-        self.enter = nn.Linear(size.word, 128)
+        width = size.thought
+        self.place = nn.Parameter(torch.randn(WORDS, width) * 0.02)
+        self.enter = nn.Linear(size.word, width)
         layer = nn.TransformerEncoderLayer(
-            128, 4, 256, dropout=0.0, batch_first=True, norm_first=True
+            width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True
         )
-        self.think = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.ask = nn.Linear(128, size.probes)
-        self.probe = nn.Linear(128, size.word)
-        self.summary = nn.Linear(128, 128)
+        self.think = nn.TransformerEncoder(layer, size.layers, enable_nested_tensor=False)
+        self.ask = nn.Linear(width, size.probes)
+        self.probe = nn.Linear(width, size.word)
+        self.summary = nn.Linear(width, width)
 
     def words(self, grams: Tensor) -> Tensor:
         """Bucket numbers (..., GRAMS) to word vectors (..., word)."""
@@ -167,7 +196,7 @@ class QuestionEncoder(nn.Module):
         return mean + self.spell(mean)
 
     def forward(self, grams: Tensor) -> tuple[Tensor, Tensor]:
-        """Buckets (Q, WORDS, GRAMS) to condition (Q, 128) and probes (Q, probes, word)."""
+        """Buckets (Q, WORDS, GRAMS) to condition (Q, thought) and probes (Q, probes, word)."""
         empty = grams.amax(-1) == 0
         raw = self.words(grams)
         seen = self.think(
@@ -192,15 +221,17 @@ class PolicyNetwork(nn.Module):
         self.question = QuestionEncoder(size)
         self.embed = nn.Conv2d(size.grid, size.word, 1)
         self.letters = nn.Conv2d(size.grid, SLOTS * LETTER_CLASSES, 1)
-        self.condition = nn.Linear(128, 2 * size.head)
+        self.condition = nn.Linear(size.thought, 2 * size.head)
         self.shrink = nn.Conv2d(size.grid, size.head, 1)
         self.join = nn.Conv2d(size.head + size.probes + 2, size.head, 3, padding=1)
-        self.around = Surroundings(size.head)
+        self.around = Surroundings(size.head, size.head_lanes)
         self.reason = ConvBlock(size.head)
-        self.around_again = Surroundings(size.head)
+        self.around_again = Surroundings(size.head, size.head_lanes)
         self.point = nn.Conv2d(size.head, 1, 3, padding=1)
         self.sides = nn.Sequential(
-            nn.Linear(2 * size.head + size.grid + 128, 192), nn.ReLU(), nn.Linear(192, 4 * STEPS)
+            nn.Linear(2 * size.head + size.grid + size.thought, 192),
+            nn.ReLU(),
+            nn.Linear(192, 4 * STEPS),
         )
         self.sharpness = nn.Parameter(torch.tensor(math.log(12.0)))
 
@@ -244,8 +275,11 @@ class PolicyNetwork(nn.Module):
         slim = (self.shrink(features).unsqueeze(1) * (1 + scale) + shift).flatten(0, 1)
         down = torch.linspace(-1, 1, rows, device=cells.device).view(1, 1, rows, 1)
         across = torch.linspace(-1, 1, columns, device=cells.device).view(1, 1, 1, columns)
-        where = [place.expand(slim.shape[0], 1, rows, columns) for place in (down, across)]
-        x = functional.relu(self.join(torch.cat([slim, similar * 3, *where], 1)))
+        where = [
+            place.expand(slim.shape[0], 1, rows, columns).to(slim.dtype) for place in (down, across)
+        ]
+        x = torch.cat([slim, similar.to(slim.dtype) * 3, *where], 1)
+        x = functional.relu(self.join(x))
         x = self.around_again(self.reason(self.around(x)))
         logits = self.point(functional.relu(x)).view(pages, count, rows, columns)
         return logits, (slim, x, features, condition)

@@ -149,7 +149,7 @@ def _train(rank: int, plan: TrainingPlan, folder: Path) -> None:
             reading, batches = False, lessons(plan, rng, reading=False)
         batch = stack(next(batches))
         for group in optimizer.param_groups:
-            group["lr"] = plan.rate * _rate_factor(done / plan.minutes)
+            group["lr"] = plan.rate * rate_factor(done / plan.minutes)
         optimizer.zero_grad(set_to_none=True)
         loss, figures = lesson_losses(network, batch, pointing=not reading)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -159,19 +159,19 @@ def _train(rank: int, plan: TrainingPlan, folder: Path) -> None:
             optimizer.step()
         else:
             skipped += 1
-            figures["skipped"] = skipped
+            figures["skipped"] = torch.tensor(float(skipped))
         step += 1
         pages += len(batch.pixels) * plan.processes
-        _follow(averaged, network, min(0.998, 1 - 10 / (step + 10)))
+        follow(averaged, network, min(0.998, 1 - 10 / (step + 10)))
         # All processes go by the clock of the first, so that they stop at the same step.
         now = time.monotonic()
         clock = torch.tensor([done + (now - last) / 60], dtype=torch.float64)
         distributed.broadcast(clock, 0)
         done, last = clock.item(), now
         for name, value in figures.items():
-            watched[name] = 0.98 * watched.get(name, value) + 0.02 * value
+            watched[name] = 0.98 * watched.get(name, float(value)) + 0.02 * float(value)
         if rank == 0 and (step % 50 == 0 or done >= plan.minutes):
-            _log(folder, step, done, pages, watched)
+            log_line(folder, step, done, pages, watched)
         if rank == 0 and (now - saved > 120 or done >= plan.minutes):
             saved = now
             save_checkpoint(
@@ -189,7 +189,8 @@ def _train(rank: int, plan: TrainingPlan, folder: Path) -> None:
             )
 
 
-def _rate_factor(progress: float) -> float:
+def rate_factor(progress: float) -> float:
+    """The learning rate at ``progress`` (0..1) of the schedule, as a share of its peak."""
     warm = min(1.0, progress / 0.02 + 0.02)
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
 
@@ -213,12 +214,15 @@ def _share_gradients(network: PolicyNetwork, count: int) -> None:
 
 
 @torch.no_grad()
-def _follow(averaged: PolicyNetwork, network: PolicyNetwork, keep: float) -> None:
-    for slow, fast in zip(averaged.parameters(), network.parameters(), strict=True):
-        slow.lerp_(fast, 1 - keep)
+def follow(averaged: PolicyNetwork, network: PolicyNetwork, keep: float) -> None:
+    """Move the running average of the weights towards the network's."""
+    torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1 - keep)
 
 
-def _log(folder: Path, step: int, minutes: float, pages: int, watched: dict[str, float]) -> None:
+def log_line(
+    folder: Path, step: int, minutes: float, pages: int, watched: dict[str, float]
+) -> None:
+    """Append a line of figures to ``folder/log.txt`` and show it."""
     figures = "  ".join(f"{name} {value:.3f}" for name, value in sorted(watched.items()))
     line = f"step {step}  minute {minutes:.1f}  pages {pages}  {figures}"
     with (folder / "log.txt").open("a", encoding="utf-8") as log:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cropvlm_core.embedded.page_input import CELL_HEIGHT, CELL_WIDTH, PageInput, prepare_page
+from cropvlm_core.embedded.page_input import CELL_HEIGHT, CELL_WIDTH, PageInput, prepare_readable
 from cropvlm_core.embedded.question_input import fold, gram_table, question_input
 from cropvlm_core.embedded.side_lengths import nearest_step
 from cropvlm_core.training.network import BLANK, LETTERS, OTHER, SLOTS
@@ -17,7 +17,7 @@ from cropvlm_core.training.pages.sheet import Asked, Page, Word
 
 IGNORED = -100
 _LETTER_CLASS = {letter: index + 1 for index, letter in enumerate(LETTERS)}
-_LIKELY = {"company": 3.0, "address": 3.0, "date": 4.0, "total": 3.0, "item": 0.6}
+_LIKELY = {"company": 3.0, "address": 3.0, "date": 4.0, "total": 3.0, "item": 0.6, "beside": 1.0}
 """How likely a question of a field is drawn; 1.5 for all others."""
 
 
@@ -47,10 +47,27 @@ class Lesson:
 
 
 def lesson(
-    page: Page, rng: random.Random, budget: int, *, questions: int = 6, words: int = 64
+    page: Page,
+    rng: random.Random,
+    budget: int,
+    *,
+    line: float = 0.0,
+    most: float = 1.0,
+    questions: int = 6,
+    words: int = 64,
 ) -> Lesson:
-    """Prepare a page as inference does ordinary print, and write down what is right about it."""
-    prepared = prepare_page(page.image, budget)
+    """Prepare a page as inference does, and write down what is right about it.
+
+    Args:
+        page: a rendered page.
+        rng: source of all chance: which questions, which right cells, which words.
+        budget: pixels of the network's input for ordinary print.
+        line: see ``prepare_readable``; 0 gives every page ``budget``.
+        most: see ``prepare_readable``.
+        questions: how many questions at most.
+        words: how many words at most are to be spotted.
+    """
+    prepared = prepare_readable(page.image, budget, line, most)
     rows, columns = prepared.shape[0] // CELL_HEIGHT, prepared.shape[1] // CELL_WIDTH
     placed = [(word, _placed(word.span, prepared)) for word in page.words]
     grams = np.zeros((questions, *question_input("?").shape), dtype=np.int64)

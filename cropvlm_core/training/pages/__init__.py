@@ -10,10 +10,13 @@ from cropvlm_core.training.pages.forms import form
 from cropvlm_core.training.pages.invoices import invoice, order, statement
 from cropvlm_core.training.pages.labels import label
 from cropvlm_core.training.pages.letters import letter
+from cropvlm_core.training.pages.pointers import point_at_words
 from cropvlm_core.training.pages.prose import lines
 from cropvlm_core.training.pages.receipts import receipt
+from cropvlm_core.training.pages.screens import chart, screen
 from cropvlm_core.training.pages.sheet import Page
 from cropvlm_core.training.pages.signs import sign
+from cropvlm_core.training.pages.streets import street
 from cropvlm_core.training.pages.tables import table
 
 
@@ -25,22 +28,30 @@ class Drawer(Protocol):
 
 
 KINDS: dict[str, tuple[Drawer, float]] = {
-    "receipt": (receipt, 0.64),
-    "invoice": (invoice, 0.06),
-    "order": (order, 0.06),
-    "statement": (statement, 0.04),
-    "form": (form, 0.07),
+    "receipt": (receipt, 0.24),
+    "invoice": (invoice, 0.12),
+    "order": (order, 0.15),
+    "statement": (statement, 0.06),
+    "form": (form, 0.11),
     "letter": (letter, 0.04),
-    "table": (table, 0.03),
+    "table": (table, 0.06),
     "label": (label, 0.03),
-    "sign": (sign, 0.01),
+    "screen": (screen, 0.04),
+    "chart": (chart, 0.02),
+    "sign": (sign, 0.02),
+    "street": (street, 0.09),
     "lines": (lines, 0.02),
 }
 """Every kind of page: how it is drawn, and its share of the training pages."""
 
 
 def render_page(
-    seed: int, kind: str | None = None, *, held_out: bool = False, cut: bool = False
+    seed: int,
+    kind: str | None = None,
+    *,
+    held_out: bool = False,
+    cut: bool = False,
+    pointers: int = 0,
 ) -> Page:
     """One damaged page, the same for the same seed on a machine with the same fonts.
 
@@ -48,15 +59,18 @@ def render_page(
         seed: any integer.
         kind: a key of ``KINDS``; None draws one by the shares.
         held_out: ask with wordings that are kept out of training.
-        cut: for training, cut kinds other than receipts to a random window most of the time, so
-            that their small print is larger in the network's input.
+        cut: for training, cut some pages of kinds other than receipts to a random window, so that
+            the network sees their print in other sizes and surroundings.
+        pointers: how many questions to add that any page answers (see ``pointers``).
     """
     rng = random.Random(seed)
     if kind is None:
         names = list(KINDS)
         kind = rng.choices(names, [KINDS[name][1] for name in names])[0]
     page = KINDS[kind][0](rng, held_out=held_out)
-    if cut and kind not in ("receipt", "lines") and rng.random() < 0.8:
+    if cut and kind not in ("receipt", "lines") and rng.random() < 0.35:
         width, height = page.image.size
         page = window(page, rng, width * height * rng.uniform(0.2, 0.9))
-    return degrade(page, rng)
+    if pointers:
+        page.asked += point_at_words(page, rng, pointers, held_out=held_out)
+    return page if kind == "street" else degrade(page, rng)

@@ -66,6 +66,25 @@ _LINE = (
     "{c} in line {r}?|Which {c} stands in line number {r}?|Line {r}: {c}?|What is the {c} of item {r}?|"
     "Give the {c} of line no. {r}.|What {c} does position {r} have?"
 )
+_LOOKUP = (
+    "What is the {c} where the {k} is {v}?|Which {c} belongs to the {k} {v}?|Which {c} goes with {v}?|"
+    "What {c} has the row with {k} {v}?|What is the {c} of the {n} with {k} {v}?|{c} for {v}?|"
+    "Which {c} stands in the row of {v}?|In the row of {v}, which {c} is printed?|"
+    "What {c} is given for the {n} of {v}?|Which {c} does the {n} {v} have?|What {c} was noted for {v}?|"
+    "Find the {c} of {v}.|Which {c} is in the same row as {v}?|What {c} was charged for {v}?"
+)
+_LOOKUP_BY_TWO = (
+    "Which {c} belongs to the {n} of {v} at {w}?|What {c} is listed for {v}, {w}?|"
+    "What is the {c} of the {n} on {v} at {w}?|What {c} was charged for the {n} of {v}, {w}?|"
+    "Which {c} goes with {v} and {w}?|In the row with {v} and {w}, what is the {c}?|"
+    "What is the {c} where the {k} is {v} and the {j} is {w}?|Which {c} was entered on {v} for {w}?|"
+    "Which {c} has the {n} that ran on {v} at {w}?|What {c} did the {n} of {v} at {w} have?|"
+    "What {c} was paid for the {n} dated {v}, {w}?|{c} of the {n} {v} {w}?"
+)
+_NOUNS = (
+    "line|entry|booking|delivery|flight|call|visit|item|order|trip|show|spot|shift|meeting|sale|"
+    "payment|slot|test|record|job"
+).split("|")
 _EDGE = {
     "first": "What is the first {c} in the table?|Which {c} comes first?|"
     "What is the top entry under {c}?|What is the first entry in the column {c}?",
@@ -110,6 +129,10 @@ class Asker:
         """Offer a question for a labelled value; ``side`` tells where it stands from its label."""
         kind = entry.field.value.split("{")[0]
         self.labels |= {entry.key, *map(plain, entry.field.asked)}
+        for _ in range(2):  # in two wordings, of which both, one or none will be asked
+            self._offer(entry, spans, side, kind)
+
+    def _offer(self, entry: Entry, spans: Span | list[Span], side: str, kind: str) -> None:
         if entry.field.language != "en" and self.rng.random() < 0.5:
             name = entry.field.asked[0] if self.rng.random() < 0.5 else entry.label.rstrip(".:")
             self.add(FORMS[entry.field.language], entry.value, spans, kind, q=name)
@@ -154,11 +177,28 @@ class Asker:
         """Offer a question for a cell of a table whose lines are numbered."""
         self.add(_LINE, answer, spans, "cell", r=number, c=column.lower())
 
+    def lookup(
+        self, known: list[tuple[str, str]], column: str, answer: str, spans: Span | list[Span]
+    ) -> None:
+        """Offer a question for a cell of the row in which one or two other cells are known.
+
+        Args:
+            known: (column name, cell text) pairs that only one row has.
+            column: the name of the asked column.
+            answer: what stands there.
+            spans: where.
+        """
+        names = {"c": column.lower() if self.rng.random() < 0.6 else column}
+        names |= {"n": self.rng.choice(_NOUNS), "k": known[0][0].lower(), "v": known[0][1]}
+        if len(known) == 2:
+            names |= {"j": known[1][0].lower(), "w": known[1][1]}
+        self.add(_LOOKUP_BY_TWO if len(known) == 2 else _LOOKUP, answer, spans, "cell", **names)
+
     def edge(self, which: str, column: str, answer: str, spans: Span | list[Span]) -> None:
         """Offer a question for the first, second or last entry of a column."""
         self.add(_EDGE[which], answer, spans, "cell", c=column.lower())
 
-    def finish(self, low: int = 4, high: int = 12) -> None:
+    def finish(self, low: int = 8, high: int = 22) -> None:
         """Ask some of the pool, never the same question twice."""
         self.rng.shuffle(self._pool)
         limit = self.rng.randint(low, high)

@@ -167,7 +167,8 @@ def _light(image: Image.Image, rng: random.Random) -> Image.Image:
 
 
 @functools.cache
-def _grain() -> NDArray[np.float32]:
+def grain() -> NDArray[np.float32]:
+    """A fixed tile (512, 512) of unit noise."""
     return np.random.default_rng(7).normal(0, 1, (512, 512)).astype(np.float32)
 
 
@@ -175,7 +176,7 @@ def _noise(image: Image.Image, rng: random.Random) -> Image.Image:
     """Sensor noise from a fixed tile laid at a random place, sometimes with specks."""
     height, width = image.size[1], image.size[0]
     strength, specks = rng.uniform(2, 22), rng.random() < 0.25
-    tile = np.roll(_grain(), (rng.randrange(512), rng.randrange(512)), (0, 1))
+    tile = np.roll(grain(), (rng.randrange(512), rng.randrange(512)), (0, 1))
     tile = np.tile(tile, (height // 512 + 1, width // 512 + 1))[:height, :width]
     pixels = np.asarray(image, dtype=np.float32) + tile * strength
     if specks:

@@ -151,9 +151,9 @@ def pick_fields(
         draw = rng.random()
         if language != "en":
             field: Field | None = rng.choice(all_fields(language))
-        elif entries and draw < 0.12:
+        elif entries and draw < 0.16:
             field = siblings(rng, rng.choice(entries).field)
-        elif draw < 0.3:
+        elif draw < 0.34:
             field = compound(rng)
         elif draw < 0.85:
             field = rng.choice(_of_trade(rng.choice(trades)))

@@ -246,10 +246,31 @@ def ask_table(
             continue
         if which:
             asker.edge(which, name, row[k], span)
+        elif rng.random() < 0.45:
+            look_up(asker, rng, columns, printed, number, k, asked)
         elif columns[0] is NUMBERED and k and rng.random() < 0.4:
             asker.line(row[0], asked, row[k], span)
         elif k != key and columns[k] is not NUMBERED and row[key] and names[plain(row[key])] == 1:
             asker.cell(row[key], asked, row[k], span)
+
+
+def look_up(
+    asker: Asker, rng: random.Random, columns: list[Column], printed: Printed, number: int, asked: int,
+    name: str,
+) -> None:  # fmt: skip
+    """Offer a question for one cell by what stands in one or two other cells of its row."""
+    row = printed.cells[number]
+    others = [
+        k for k, column in enumerate(columns)
+        if k != asked and column is not NUMBERED and len(row[k]) > 1 and row[k] != "n/a"
+    ]  # fmt: skip
+    known = rng.sample(others, min(len(others), rng.choice((1, 2, 2))))
+    same = [one for one in printed.cells if all(one[k] == row[k] for k in known)]
+    if known and len(same) == 1:
+        span = printed.spans[number][asked]
+        if span is not None:
+            pairs = [(printed.names[k], row[k]) for k in sorted(known)]
+            asker.lookup(pairs, name, row[asked], span)
 
 
 def make_rows(
@@ -264,9 +285,11 @@ def make_rows(
                 row[k] = str((number + 1) * step)
             continue
         if column.kind == "date":
-            seed = rng.random()
-            for row in rows:
-                row[k] = date_text(random.Random(seed), day(rng))
+            seed, days = rng.random(), [day(rng) for _ in rows]
+            if rng.random() < 0.4:  # few days with many lines each
+                days = sorted(rng.choices(days[: max(1, len(days) // 4)], k=len(days)))
+            for row, one in zip(rows, days, strict=True):
+                row[k] = date_text(random.Random(seed), one)
         if rng.random() < 0.08:
             for row in rng.sample(rows, len(rows) // 3):
                 row[k] = rng.choice(("", "-", "n/a")) if k else row[k]

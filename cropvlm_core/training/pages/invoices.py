@@ -10,8 +10,10 @@ from cropvlm_core.training.pages.cells import STYLES, House, block, fit
 from cropvlm_core.training.pages.fields import Entry, pick_fields
 from cropvlm_core.training.pages.grids import (
     NUMBERED,
+    Printed,
     ask_table,
     line_columns,
+    look_up,
     make_rows,
     money_maker,
     print_table,
@@ -171,10 +173,12 @@ def _lines(
             sheet.text(margin, y, text, house.font(1.1, bold=True), ink=house.ink)[3]
             + house.size * 0.4
         )
-    below = _SubRows(rng, money, house).print if nested else None
+    under = _SubRows(rng, money, house) if nested else None
     printed = print_table(sheet, rng, house, names, [c.right for c in columns], rows, margin, y, width,
-                          bottom, below)  # fmt: skip
-    ask_table(asker, rng, columns, printed, rng.randint(3, 7))
+                          bottom, under.print if under else None)  # fmt: skip
+    if under:
+        under.ask(asker)
+    ask_table(asker, rng, columns, printed, rng.randint(5, 12))
     y = printed.bottom + house.size * rng.uniform(0.3, 1.5)
     y = print_sums(sheet, rng, house, asker, margin, y, money)
     if rng.random() < 0.2 and y + 9 * house.size < sheet.height - margin:
@@ -199,6 +203,15 @@ class _SubRows:
         self.head = house.font(0.9, bold=rng.random() < 0.3)
         self.every = rng.random() < 0.7
         self.given = 0
+        self.printed = Printed(0.0, self.names, [], [], [])
+
+    def ask(self, asker: Asker) -> None:
+        """Offer questions about cells whose row is named by other cells."""
+        for _ in range(8 if self.printed.cells else 0):
+            number = self.rng.randrange(len(self.printed.cells))
+            k = self.rng.randrange(len(self.columns))
+            if self.printed.cells[number][k] not in ("", "-", "n/a"):
+                look_up(asker, self.rng, self.columns, self.printed, number, k, self.names[k])
 
     def print(self, sheet: Press, left: float, top: float, right: float) -> float:
         """Print the rows of one line; returns their bottom."""
@@ -214,10 +227,13 @@ class _SubRows:
         for _ in range(self.rng.randint(1, 4)):
             row = self.rows[self.given % len(self.rows)]
             self.given += 1
-            for k, text in enumerate(row):
-                shown = fit(text, self.font, wide - 6)
-                if shown:
-                    sheet.text(left + k * wide, top, shown, self.font, ink=self.house.ink)
+            cells = [fit(text, self.font, wide - 6) for text in row]
+            self.printed.cells.append(cells)
+            self.printed.spans.append([
+                sheet.text(left + k * wide, top, shown, self.font, ink=self.house.ink)
+                if shown else None
+                for k, shown in enumerate(cells)
+            ])  # fmt: skip
             top += step
         return top + step * 0.3
 

@@ -389,6 +389,11 @@ def _questions(till: Till, held_out: bool) -> None:
     for what, places in till.shown.items():
         answer = places[0][0]
         spans = [span for text, span in places if text == answer]
-        question = receipt_question(till.rng, what, held_out=held_out)
-        if question:
-            till.sheet.ask(question, answer, spans, what.split(":")[0])
+        kind = what.split(":")[0]
+        wordings = {
+            receipt_question(till.rng, what, held_out=held_out): None
+            for _ in range(1 if kind == "item" else 2)
+        }
+        for question in wordings:
+            if question:
+                till.sheet.ask(question, answer, spans, kind)

@@ -43,7 +43,7 @@ def sign(rng: random.Random, *, held_out: bool = False) -> Page:
             * rng.uniform(0.8, 1.2)
         )
         font = face.at(max(11, size))
-        text = _words(rng)
+        text = sign_words(rng)
         while text and text_length(font, text) > width * 0.9:
             text = text.rsplit(" ", 1)[0] if " " in text else ""
         if not text:
@@ -73,7 +73,8 @@ def sign(rng: random.Random, *, held_out: bool = False) -> Page:
     return sheet.page("sign")
 
 
-def _words(rng: random.Random) -> str:
+def sign_words(rng: random.Random) -> str:
+    """One or two words or a number as signs show them."""
     makers = (
         lambda: rng.choice(WORDS), lambda: rng.choice(WORDS), lambda: invented_word(rng),
         lambda: company(rng).split()[0], lambda: str(rng.randint(1, 9999)), lambda: product(rng).split()[0],

@@ -1,0 +1,227 @@
+"""Supervised training on one device, a GPU or a CPU, beside processes that render its pages.
+
+Producers fill a folder with lessons, reading processes draw batches from it, and the device takes
+one step on two batches of different shapes. The schedule is measured in minutes, kept in the
+checkpoint: a run that is stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cropvlm_core.training.export import read_network
+from cropvlm_core.training.losses import lesson_losses
+from cropvlm_core.training.network import PolicyNetwork, PolicySize
+from cropvlm_core.training.page_store import (
+    Preparation,
+    StoredBatches,
+    make_room,
+    on_device,
+    produce,
+)
+from cropvlm_core.training.pages import KINDS
+from cropvlm_core.training.pages.fonts import installed_faces
+from cropvlm_core.training.supervised import (
+    follow,
+    load_checkpoint,
+    log_line,
+    rate_factor,
+    save_checkpoint,
+)
+
+
+@dataclass(frozen=True)
+class StoredPlan:
+    """How a run beside producers goes.
+
+    Attributes:
+        minutes: length of the whole schedule, wall clock.
+        reading_minutes: the first part: letters and words, no questions.
+        device: "cuda", "cpu", ...
+        producers, readers: processes that render pages and that draw batches.
+        pixels: input pixels of a batch; every step takes two.
+        questions: questions a page and step.
+        store: bytes of lessons kept for reuse.
+        rate: peak learning rate (AdamW), reached after 2 % of the schedule, cosine to 2 %.
+        half: compute in bfloat16 where that is exact enough; faster on GPUs and recent CPUs.
+        seed: source of all chance.
+        pages: how pages become lessons.
+        size: channel counts of the network.
+    """
+
+    minutes: float = 10.0
+    reading_minutes: float = 0.6
+    device: str = "cuda"
+    producers: int = 13
+    readers: int = 3
+    pixels: int = 12_000_000
+    questions: int = 8
+    store: int = 30_000_000_000
+    rate: float = 2e-3
+    half: bool = True
+    seed: int = 1
+    pages: Preparation = field(default_factory=Preparation)
+    size: PolicySize = field(default_factory=PolicySize)
+
+    @property
+    def budget(self) -> int:
+        """Input pixels for ordinary print."""
+        return self.pages.budget
+
+
+def train_stored(
+    plan: StoredPlan, folder: Path, *, store: Path | None = None, start: Path | None = None
+) -> None:
+    """Train, or go on training, the policy whose checkpoint stands in ``folder/checkpoint.pt``.
+
+    Args:
+        plan: the schedule.
+        folder: gets ``checkpoint.pt`` (replaced atomically every half minute) and ``log.txt``.
+        store: where lessons are kept, best a folder in memory; by default ``folder/store``.
+        start: a weight file whose network a new run begins with; ``plan.size`` is then its size.
+
+    Raises:
+        WeightsError: ``start`` cannot be read.
+    """
+    installed_faces()  # without fonts, say so here and not in every process
+    folder.mkdir(parents=True, exist_ok=True)
+    store = store or folder / "store"
+    store.mkdir(parents=True, exist_ok=True)
+    held = load_checkpoint(folder / "checkpoint.pt")
+    if held is None and start is not None:
+        begun = read_network(start)
+        plan = replace(plan, size=begun.size)
+        held = {"averaged": begun.state_dict(), "step": 0, "minutes": 0.0, "pages": 0}
+    elif held is not None:
+        plan = replace(plan, size=PolicySize(**held["plan"]["size"]))
+    with _producers(plan, store, held["step"] if held else 0):
+        reader = torch.utils.data.DataLoader(
+            StoredBatches(store, plan.pixels, plan.seed),
+            batch_size=None,
+            num_workers=plan.readers,
+            prefetch_factor=3 if plan.readers else None,
+            pin_memory=plan.device.startswith("cuda"),
+            multiprocessing_context="spawn" if plan.readers else None,
+        )
+        _Run(plan, folder, store, held).train(iter(reader))
+
+
+@contextmanager
+def _producers(plan: StoredPlan, store: Path, step: int) -> Iterator[None]:
+    context = multiprocessing.get_context("spawn")
+    started = []
+    for number in range(plan.producers):
+        source = f"{plan.seed}-{step}-{number}"
+        process = context.Process(target=produce, args=(store, plan.pages, source), daemon=True)
+        process.start()
+        started.append(process)
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.join()
+
+
+class _Run:
+    def __init__(
+        self, plan: StoredPlan, folder: Path, store: Path, held: dict[str, Any] | None
+    ) -> None:
+        self.plan, self.folder, self.store = plan, folder, store
+        self.device = torch.device(plan.device)
+        torch.manual_seed(plan.seed)
+        self.network = PolicyNetwork(plan.size).to(
+            self.device,
+            memory_format=torch.channels_last,  # type: ignore[call-overload]
+        )
+        self.averaged = PolicyNetwork(plan.size).to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=plan.rate,
+            betas=(0.9, 0.98),
+            weight_decay=0.01,
+            fused=True,
+        )
+        self.step, self.done, self.pages = 0, 0.0, 0
+        if held is None:
+            self.averaged.load_state_dict(self.network.state_dict())
+        else:
+            self.network.load_state_dict(held.get("network", held["averaged"]))
+            self.averaged.load_state_dict(held["averaged"])
+            if "optimizer" in held:
+                self.optimizer.load_state_dict(held["optimizer"])
+            self.step, self.done, self.pages = held["step"], held["minutes"], held["pages"]
+        torch.manual_seed(random.Random(f"{plan.seed}-{self.step}").randrange(2**31))
+
+    def train(self, batches: Iterator[dict[str, Tensor]]) -> None:
+        plan = self.plan
+        waiting = [next(batches)]  # the clock starts when there is something to learn
+        watched: dict[str, float] = {}
+        last = saved = tidied = time.monotonic()
+        while self.done < plan.minutes:
+            for group in self.optimizer.param_groups:
+                group["lr"] = plan.rate * rate_factor(self.done / plan.minutes)
+            figures: dict[str, Tensor] = {}
+            for _ in range(2):
+                batch = waiting.pop() if waiting else next(batches)
+                figures |= self._learn(batch, pointing=self.done >= plan.reading_minutes)
+            figures["norm"] = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+            # A gradient that is not finite shall move nothing, and asking whether it is would wait
+            # for the GPU: the fused step looks at this number there, as torch.amp's scaler has it.
+            self.optimizer.found_inf = (~figures["norm"].isfinite()).float()  # type: ignore[attr-defined]
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            self.step += 1
+            follow(self.averaged, self.network, min(0.999, 1 - 10 / (self.step + 10)))
+            now = time.monotonic()
+            self.done, last = self.done + (now - last) / 60, now
+            if self.step % 20 == 0 or self.step < 3:
+                for name, value in figures.items():
+                    watched[name] = 0.8 * watched.get(name, float(value)) + 0.2 * float(value)
+            if now - tidied > 10 or self.done >= plan.minutes:
+                tidied = now
+                watched["stored"] = float(make_room(self.store, plan.store))
+                log_line(self.folder, self.step, self.done, self.pages, watched)
+            if now - saved > 30 or self.done >= plan.minutes:
+                saved = now
+                self._save()
+
+    def _learn(self, stored: dict[str, Tensor], *, pointing: bool) -> dict[str, Tensor]:
+        """Add the gradient of one batch."""
+        batch = on_device(stored, self.device, self.plan.questions)
+        batch.pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
+        with self._half():
+            loss, figures = lesson_losses(self.network, batch, pointing=pointing)
+        (loss / 2).backward()  # type: ignore[no-untyped-call]
+        self.pages += len(batch.pixels)
+        return figures
+
+    def _half(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.plan.half)
+
+    def _save(self) -> None:
+        plan = asdict(self.plan) | {"budget": self.plan.budget}
+        save_checkpoint(
+            self.folder / "checkpoint.pt",
+            {
+                "network": self.network.state_dict(),
+                "averaged": self.averaged.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "minutes": self.done,
+                "pages": self.pages,
+                "plan": plan,
+                "kinds": {name: share for name, (_, share) in KINDS.items()},
+            },
+        )
