@@ -31,6 +31,7 @@ from cropvlm_core.zoom import Zoom
 
 logger = logging.getLogger(__name__)
 
+
 class Reward(Protocol):
     """A function, or an object that can be pickled, under a name of its own."""
 
