@@ -1,10 +1,11 @@
 """VisualQuestion, AnsweredQuestion, and the JSONL format of question sets.
 
 A question set is a folder with ``questions.jsonl``, one object a line. Keys: ``image`` (a path
-relative to the file, or a data URI) and ``question``; optional ``id, doc, answers`` (any one is
-right), ``boxes`` (every place where the answer stands, ``[left, top, right, bottom]`` in percent of
-the upright page), ``primary`` (indexes of the boxes that answer as asked), ``context`` (one box:
-label plus value), ``field, width, height``. Other keys are kept in ``extra`` and written again.
+relative to the file, or a data URI) and ``question``; optional ``page`` (from 1, of a PDF or other
+file of several pages), ``id, doc, answers`` (any one is right), ``boxes`` (every place where the
+answer stands, ``[left, top, right, bottom]`` in percent of the upright page), ``primary`` (indexes
+of the boxes that answer as asked), ``context`` (one box: label plus value), ``field, width,
+height``. Other keys are kept in ``extra`` and written again.
 """
 
 import copy
@@ -21,7 +22,7 @@ from PIL import Image
 
 from cropvlm_core.box import Box
 from cropvlm_core.errors import BoxError, CropVLMError, DataError, QuestionError, shorten
-from cropvlm_core.images import ImageSource, open_image, to_data_uri
+from cropvlm_core.images import ImageSource, check_page_number, open_image, to_data_uri
 from cropvlm_core.sources import is_data_uri
 
 MAX_QUESTION = 10_000
@@ -39,13 +40,17 @@ _T = TypeVar("_T")
 class VisualQuestion:
     """A question about an image: a PIL image, path, bytes or data URI.
 
+    ``page``: which page or frame of a file with several, from 1.
+
     Raises:
         QuestionError: the question is no text, blank, or longer than 10,000 characters.
+        ImageError: ``page`` is no number of a page.
     """
 
     image: ImageSource
     question: str
     id: str | None = None
+    page: int = dataclasses.field(default=1, kw_only=True)
     _upright: Image.Image | None = dataclasses.field(
         default=None, init=False, repr=False, compare=False
     )
@@ -61,21 +66,38 @@ class VisualQuestion:
                 f"expected a question of at most {MAX_QUESTION} characters, "
                 f"got {len(self.question)}: {shorten(self.question)}"
             )
+        check_page_number(self.page)
 
-    def open(self) -> Image.Image:
-        """Return the upright RGB image; see :func:`cropvlm_core.images.open_image`."""
-        return self._upright if self._upright is not None else open_image(self.image)
+    def open(self, *, isolate: bool = False) -> Image.Image:
+        """Return the upright RGB image; see :func:`cropvlm_core.images.open_page`.
 
-    def opened(self, image: Image.Image | None = None) -> Self:
+        ``isolate``: decode in a worker process, with limits on time and memory.
+        """
+        if self._upright is not None:
+            return self._upright
+        return open_image(self.image, page=self.page, isolate=isolate)
+
+    def opened(self, image: Image.Image | None = None, *, isolate: bool = False) -> Self:
         """Return this question holding its upright image, so that nobody decodes it again.
 
-        ``image`` is the already opened image, where the caller has it.
+        ``image`` is the already opened page, where the caller has it; ``isolate`` as in
+        :meth:`open`.
         """
         if self._upright is not None and image is None:
             return self
         twin = copy.copy(self)
-        object.__setattr__(twin, "_upright", self.open() if image is None else image)
+        upright = self.open(isolate=isolate) if image is None else image
+        object.__setattr__(twin, "_upright", upright)
         return twin
+
+    @property
+    def shown(self) -> object:
+        """What tells the shown page apart from those of other questions: a key of dictionaries.
+
+        Equal for the same path or bytes and page; a PIL image or an open file is told by identity.
+        """
+        known = isinstance(self.image, str | bytes | os.PathLike)
+        return (self.image if known else id(self.image)), self.page
 
     @property
     def reference(self) -> str | None:
@@ -203,10 +225,12 @@ def _from_row(row: Any, file: Path) -> AnsweredQuestion:
         raise DataError(f"expected the keys image and question, got {shorten(sorted(row))}")
     boxes = tuple(from_percent(numbers) for numbers in _take(rest, "boxes", list) or ())
     context = _take(rest, "context", list)
+    page = _take(rest, "page", int)
     return AnsweredQuestion(
         image=image if is_data_uri(image) else file.parent / image,
         question=question,
         id=_take(rest, "id", str),
+        page=1 if page is None else page,
         answers=_items(_take(rest, "answers", list), "answers", str),
         boxes=boxes,
         primary=_items(_take(rest, "primary", list), "primary", int),
@@ -264,6 +288,7 @@ def to_row(question: AnsweredQuestion, folder: Path) -> dict[str, Any]:
         "id": question.id,
         "doc": question.doc,
         "image": _image_text(question, folder),
+        "page": None if question.page == 1 or question.reference is None else question.page,
         "question": question.question,
         "answers": list(question.answers) or None,
         "boxes": [to_percent(box) for box in question.boxes] or None,

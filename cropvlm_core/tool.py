@@ -10,12 +10,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from cropvlm_core.errors import CropVLMError, ImageError, ModelError, SourceError, shorten
+from cropvlm_core.errors import (
+    CropVLMError,
+    DeadlineError,
+    ImageError,
+    MissingExtraError,
+    ModelError,
+    SourceError,
+    shorten,
+)
+from cropvlm_core.fetch.url import shown
 from cropvlm_core.images import ImageSource, encode_for_model
 from cropvlm_core.loading import default_pipeline
-from cropvlm_core.prompts import crop_caption, no_crop_text
+from cropvlm_core.prompts import ZOOM_TOOL, crop_caption, no_crop_text
 from cropvlm_core.questions import VisualQuestion
-from cropvlm_core.sources import is_data_uri
+from cropvlm_core.sources import ANY_PATH, Allowed, is_data_uri
 from cropvlm_core.zoom import LOSSLESS_PIXELS, ZoomPipeline
 
 logger = logging.getLogger(__name__)
@@ -23,7 +32,17 @@ logger = logging.getLogger(__name__)
 NAME = "zoom"
 """The tool's name, unless a framework's user gives another."""
 
+ZOOM_TOOL_REFERENCE = (
+    "Which image: a number, where 1 is the first image of this conversation and 2 the second "
+    "(parts cut out of an image do not count), or its path or URL, where the tool says so."
+)
+"""What the zoom tool says of its argument ``image`` where paths or URLs are allowed."""
+
+MESSAGE_LENGTH = 120
+"""The most characters of a message about an image."""
+
 _Image = TypeVar("_Image")
+_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 @dataclass(frozen=True)
@@ -31,12 +50,39 @@ class ToolAnswer:
     """What one call answers: ``text`` and ``pictures`` (bytes, MIME type) for the model.
 
     ``artifact`` is for the program: the keys of ``cropvlm zoom --json``, JSON-able, no pictures;
-    its ``image`` is the number that the model knows, such as "image 2".
+    its ``image`` is what the model knows it by, such as "image 2".
     """
 
     text: str
     pictures: tuple[tuple[bytes, str], ...]
     artifact: dict[str, Any]
+
+
+def tool_words(allowed: Allowed) -> str:
+    """Return what the tool says of itself to a model; its ``image`` may be what is allowed."""
+    ways = ["the path of an image file"] * bool(allowed.roots)
+    ways += ["the URL of an image"] * allowed.urls
+    if not ways:
+        return ZOOM_TOOL
+    return f"{ZOOM_TOOL} As image you may also give {' or '.join(ways)}: you are shown it, too."
+
+
+def named_image(image: object, allowed: Allowed) -> tuple[bytes, str] | None:
+    """Read the image that a model names by path, URL or ``data:`` URI, where that is allowed.
+
+    Returns its bytes and what to call it. None: the model passed a number, or nothing, or may name
+    images by number alone; then :func:`choose_image` finds the image or says what was expected.
+
+    Raises:
+        SourceError, DeadlineError: it may not be read, or cannot. The message names the image as
+            the model did.
+    """
+    if not allowed.references or not isinstance(image, str):
+        return None
+    if not image.strip() or _NUMBER.fullmatch(image.strip()):
+        return None
+    called = "the given image" if is_data_uri(image) else shown(image)
+    return allowed.read(image), called
 
 
 def choose_image(images: Sequence[_Image], number: object) -> tuple[_Image, str]:
@@ -56,7 +102,7 @@ def choose_image(images: Sequence[_Image], number: object) -> tuple[_Image, str]
     if number is None and last > 1:
         raise SourceError(f"expected {known}, got none")
     text = "1" if number is None else str(number).strip()
-    chosen = int(text) if re.fullmatch(r"[0-9]{1,6}", text) else 0
+    chosen = int(text) if _NUMBER.fullmatch(text) else 0
     if not 1 <= chosen <= last:
         raise SourceError(f"expected {known}, got {shorten(number)}")
     return images[chosen - 1], f"image {chosen}"
@@ -68,6 +114,7 @@ def zoom_call(
     called: str,
     question: str,
     *,
+    allowed: Allowed = ANY_PATH,
     unseen: bool = False,
 ) -> ToolAnswer:
     """Zoom into an image for a model that asked to.
@@ -77,6 +124,8 @@ def zoom_call(
         image: the image, or the error that says why it cannot be had.
         called: what the model knows it by, such as "image 2".
         question: what the model looks for.
+        allowed: what ``image`` may lead to, where it is a path or URL: any file, if the program
+            itself wrote it.
         unseen: the model has not seen the whole image; it goes along.
 
     Raises:
@@ -84,7 +133,7 @@ def zoom_call(
             failed. The message names the image as the model knows it, never a path or a server.
     """
     pipeline = pipeline or default_pipeline()
-    asked = _opened(image, called, question)
+    asked = _opened(image, called, question, allowed)
     started = time.perf_counter()
     try:
         zoom = pipeline.zoom_batch([asked])[0]
@@ -106,14 +155,29 @@ def zoom_call(
     return ToolAnswer("\n".join(lines), tuple(pictures), artifact | {"image": called})
 
 
-def _opened(image: ImageSource | CropVLMError, called: str, question: str) -> VisualQuestion:
+def _opened(
+    image: ImageSource | CropVLMError, called: str, question: str, allowed: Allowed
+) -> VisualQuestion:
     if isinstance(image, CropVLMError):
         raise image
     asked = VisualQuestion(image, question)
+    by_reference = asked.reference is not None and not is_data_uri(asked.reference)
     try:
+        if by_reference:
+            asked = VisualQuestion(allowed.read(image), question)  # type: ignore[arg-type]
         return asked.opened()
-    except (SourceError, ImageError) as error:
-        if asked.reference is None or is_data_uri(asked.reference):
-            raise
-        logger.warning("%s cannot be opened: %s", called, error)  # it names a path
-        raise type(error)(f"expected {called} as an image that opens; it does not") from error
+    except MissingExtraError as error:  # of a format: what is sent must not end the agent
+        raise ImageError(f"{called}: {error}") from error
+    except (SourceError, ImageError, DeadlineError) as error:
+        if by_reference:
+            logger.warning("%s cannot be opened: %s", called, error)  # it names a path or a server
+            raise type(error)(f"expected {called} as an image that opens; it does not") from error
+        if isinstance(image, bytes):
+            raise type(error)(_renamed(str(error), f"{len(image)} bytes", called)) from error
+        raise
+
+
+def _renamed(text: str, size: str, called: str) -> str:
+    """A message in which an image is called as the model knows it, and not by its size."""
+    text = text.replace(size, called, 1)
+    return text if len(text) <= MESSAGE_LENGTH else f"{text[: MESSAGE_LENGTH - 3]}..."

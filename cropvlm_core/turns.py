@@ -20,7 +20,7 @@ from cropvlm_core.images import ImageSource
 from cropvlm_core.loading import default_pipeline
 from cropvlm_core.prompts import crop_caption
 from cropvlm_core.questions import MAX_QUESTION, VisualQuestion
-from cropvlm_core.sources import is_data_uri
+from cropvlm_core.sources import NO_REFERENCE, Allowed, is_data_uri
 from cropvlm_core.zoom import Crop, Zoom, ZoomPipeline, checked_pipeline
 
 logger = logging.getLogger(__name__)
@@ -34,15 +34,18 @@ FindQuestion = Callable[[str], str]
 PIXELS_A_BATCH = 64_000_000
 """Images are opened and zoomed into in batches of about this many pixels: memory."""
 
+READ_AGAIN_AFTER = 300.0
+"""Seconds after which a path or URL is read again: what it leads to may have changed."""
+
 RETRY_AFTER = 60.0
 """Seconds for which what failed is passed over without another try, or another word in the log."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What a user said at once: a text, and images as bytes or ``data:`` URIs.
+    """What a user said at once: a text, and images as bytes, ``data:`` URIs, paths or URLs.
 
-    An image that cannot be had (a URL, a file's id) is the error that says so. ``past``: the user
+    An image that cannot be had (a file's id) is the error that says so. ``past``: the user
     has said more since; what fails here is passed over, whatever ``on_error`` says, as a question
     of today must not fail for an image of yesterday.
     """
@@ -180,9 +183,12 @@ class TurnZoom:
         *,
         question: FindQuestion | None = None,
         on_error: OnError = "raise",
+        allowed: Allowed = NO_REFERENCE,
         remembered: int = 64,
     ) -> None:
         """Follow ``pipeline``; None is the shared default, built when it is first needed.
+
+        ``allowed`` says which paths and URLs of a conversation are read; by default none.
 
         Raises:
             ValueError: ``on_error`` is neither "raise" nor "skip".
@@ -195,6 +201,7 @@ class TurnZoom:
         self._pipeline = checked_pipeline(pipeline)
         self._find_question = question
         self._on_error: OnError = on_error
+        self._allowed = allowed
         self._remembered = remembered
         self._known: OrderedDict[bytes, tuple[CaptionedCrop, ...]] = OrderedDict()
         self._failed: dict[bytes, float] = {}  # and when
@@ -217,7 +224,7 @@ class TurnZoom:
         """
         questions = [self._question(turn.text) if turn.images else "" for turn in turns]
         looks = [
-            _Look(_checked(image), question, "skip" if turn.past else self._on_error)
+            _Look(self._checked(image), question, "skip" if turn.past else self._on_error)
             for turn, question in zip(turns, questions, strict=True)
             for image in (turn.images if question else ())
         ]
@@ -231,7 +238,7 @@ class TurnZoom:
         missing = {key: look for key, look in zip(keys, looks, strict=True) if key not in found}
         pipeline = self._pipeline or (default_pipeline() if missing else None)
         if pipeline is not None:
-            asked = [(look.image, look.question) for look in missing.values()]
+            asked = self._read(missing.values())
             for key, outcome in zip(missing, zoom_each(pipeline, asked), strict=True):
                 if isinstance(outcome, Zoom):
                     found[key] = tuple(map(CaptionedCrop.of, outcome.crops))
@@ -249,6 +256,26 @@ class TurnZoom:
 
     def _question(self, text: str) -> str:
         return to_question(text if self._find_question is None else self._find_question(text))
+
+    def _checked(self, image: bytes | str | CropVLMError) -> bytes | str | CropVLMError:
+        """No text of a conversation is taken for a path or URL unless that was allowed."""
+        if isinstance(image, str) and not (is_data_uri(image) or self._allowed.references):
+            return SourceError("expected an image as bytes or a data: URI, got another text")
+        return image
+
+    def _read(self, looks: Iterable["_Look"]) -> Iterator[tuple[bytes | str | CropVLMError, str]]:
+        """Read paths and URLs as they are needed; one asked about several times in a row, once."""
+        before: bytes | str | CropVLMError = b""
+        held = before
+        for look in looks:
+            if look.image != before:
+                before = held = look.image
+                if isinstance(held, str) and not is_data_uri(held):
+                    try:
+                        held = self._allowed.read(held)
+                    except CropVLMError as error:
+                        held = error
+            yield held, look.question
 
     def _recall(self, keys: Sequence[bytes]) -> dict[bytes, tuple[CaptionedCrop, ...]]:
         with self._lock:
@@ -274,16 +301,11 @@ class _Look(NamedTuple):
         """A digest of image and question."""
         image = str(self.image) if isinstance(self.image, CropVLMError) else self.image
         digest = hashlib.blake2b(_bytes(self.question) + b"\0", digest_size=16)
+        if isinstance(self.image, str) and not is_data_uri(self.image):
+            digest.update(b"%d\0" % (time.monotonic() // READ_AGAIN_AFTER))
         digest.update(_bytes(image))
         return digest.digest()
 
 
 def _bytes(content: bytes | str) -> bytes:
     return content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
-
-
-def _checked(image: bytes | str | CropVLMError) -> bytes | str | CropVLMError:
-    """No text of a conversation is ever taken for a path."""
-    if isinstance(image, str) and not is_data_uri(image):
-        return SourceError("expected an image as bytes or a data: URI, got another text")
-    return image

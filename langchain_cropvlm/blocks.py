@@ -7,16 +7,19 @@ from typing import Any
 from langchain_core.messages import BaseMessage, ImageContentBlock, TextContentBlock
 
 from cropvlm_core.errors import SourceError
-from cropvlm_core.sources import is_data_uri
+from cropvlm_core.sources import NO_REFERENCE, Allowed, is_data_uri
 
 Held = bytes | str | SourceError
-"""An image in a message: its bytes, a ``data:`` URI, or why it cannot be had."""
+"""An image in a message: its bytes, a ``data:`` URI, or why it cannot be had.
+
+Where paths or URLs are allowed also one of those, not read yet.
+"""
 
 
-def image_in(block: str | dict[str, Any]) -> Held | None:
+def image_in(block: str | dict[str, Any], allowed: Allowed = NO_REFERENCE) -> Held | None:
     """Return the image that a content block holds; None where it is no image block.
 
-    Read are LangChain's standard blocks and those of version 0, OpenAI's ``image_url`` (Chat
+    Known are LangChain's standard blocks and those of version 0, OpenAI's ``image_url`` (Chat
     Completions) and ``input_image`` (Responses), Anthropic's ``source``, Google's ``inline_data``
     and ``media``, and Bedrock's ``image``.
     """
@@ -25,15 +28,15 @@ def image_in(block: str | dict[str, Any]) -> Held | None:
     kind = block.get("type")
     if kind == "non_standard" and isinstance(block.get("value"), dict):
         inner = block["value"]
-        return None if inner.get("type") == "non_standard" else image_in(inner)
+        return None if inner.get("type") == "non_standard" else image_in(inner, allowed)
     if kind in ("image_url", "input_image"):
         holder = block.get("image_url")
         url = holder.get("url") if isinstance(holder, Mapping) else holder
-        return _from_url(url) if url else _refused(block)
+        return _from_url(url, allowed) if url else _refused(block)
     if kind == "file" and str(block.get("mime_type")).startswith("image/"):
-        return _standard(block)
+        return _standard(block, allowed)
     if kind == "image" or (kind is None and isinstance(block.get("image"), Mapping)):
-        return _standard(block)
+        return _standard(block, allowed)
     inline = block.get("inline_data", block.get("inlineData"))
     if isinstance(inline, Mapping):
         return _of_type(inline.get("mime_type", inline.get("mimeType")), inline.get("data"))
@@ -45,7 +48,7 @@ def image_in(block: str | dict[str, Any]) -> Held | None:
     return None
 
 
-def _standard(block: Mapping[str, Any]) -> Held:
+def _standard(block: Mapping[str, Any], allowed: Allowed) -> Held:
     """Standard blocks, version 0, Anthropic's and Bedrock's: all of them say "image"."""
     inner = block.get("image", block)
     source = inner.get("source") if isinstance(inner, Mapping) else None
@@ -56,7 +59,7 @@ def _standard(block: Mapping[str, Any]) -> Held:
             if isinstance(holder.get(key), str | bytes):
                 return _from_data(holder[key])
         if holder.get("url"):
-            return _from_url(holder["url"])
+            return _from_url(holder["url"], allowed)
     return _refused(block)
 
 
@@ -74,8 +77,8 @@ def _from_data(data: str | bytes) -> Held:
     return data if is_data_uri(data) else f"data:image/png;base64,{''.join(data.split())}"
 
 
-def _from_url(url: object) -> Held:
-    if isinstance(url, str) and is_data_uri(url):
+def _from_url(url: object, allowed: Allowed) -> Held:
+    if isinstance(url, str) and (is_data_uri(url) or allowed.references):
         return url
     what = "a URL" if "://" in str(url) else "a text that is neither"
     return SourceError(f"expected an image as data, got {what}: send the image's bytes as base64")

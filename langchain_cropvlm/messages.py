@@ -15,6 +15,7 @@ from langchain_core.prompt_values import PromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 
 from cropvlm_core.errors import CropVLMError
+from cropvlm_core.sources import NO_REFERENCE, Allowed, Roots
 from cropvlm_core.turns import CaptionedCrop, FindQuestion, OnError, Turn, TurnZoom, to_turns
 from cropvlm_core.zoom import ZoomPipeline
 from langchain_cropvlm.blocks import blocks_of, image_block, image_in, text_block, text_of
@@ -23,7 +24,7 @@ OPT_OUT = "zoom"
 """``HumanMessage(..., additional_kwargs={"zoom": False})`` is left as it is."""
 
 
-def to_turn(message: BaseMessage) -> Turn | None:
+def to_turn(message: BaseMessage, allowed: Allowed = NO_REFERENCE) -> Turn | None:
     """Read what a user said at once; None where it was somebody else."""
     by_user = isinstance(message, HumanMessage) or (
         isinstance(message, ChatMessage) and message.role == "user"
@@ -32,7 +33,7 @@ def to_turn(message: BaseMessage) -> Turn | None:
         return None
     if message.additional_kwargs.get(OPT_OUT) is False:
         return Turn(text_of(message), ())
-    held = (image_in(block) for block in blocks_of(message))
+    held = (image_in(block, allowed) for block in blocks_of(message))
     return Turn(text_of(message), tuple(image for image in held if image is not None))
 
 
@@ -59,14 +60,20 @@ class ConversationZoom:
     """Adds crops to whole conversations; each image and question is looked at once."""
 
     def __init__(
-        self, pipeline: ZoomPipeline | None, question: FindQuestion | None, on_error: OnError
+        self,
+        pipeline: ZoomPipeline | None,
+        question: FindQuestion | None,
+        on_error: OnError,
+        allowed: Allowed,
     ) -> None:
         """See :func:`zoom_messages`."""
-        self._turns = TurnZoom(pipeline, question=question, on_error=on_error)
+        self._allowed = allowed
+        self._turns = TurnZoom(pipeline, question=question, on_error=on_error, allowed=allowed)
 
     def zoom(self, *conversations: Sequence[BaseMessage]) -> list[list[BaseMessage]]:
         """Return the conversations with crops, in one batch; the given ones stay as they are."""
-        turns = [turn for talk in conversations for turn in to_turns([*map(to_turn, talk)])]
+        said = ([to_turn(message, self._allowed) for message in talk] for talk in conversations)
+        turns = [turn for talk in said for turn in to_turns(talk)]
         crops = iter(self._turns.crops(turns))
         return [[with_crops(message, next(crops)) for message in talk] for talk in conversations]
 
@@ -80,10 +87,13 @@ class ZoomMessages(Runnable[LanguageModelInput, list[BaseMessage]]):
         *,
         question: FindQuestion | None = None,
         on_error: OnError = "raise",
+        roots: Roots | None = None,
+        urls: bool = False,
     ) -> None:
         """See :func:`zoom_messages`."""
         self.name = "zoom_messages"
-        self._conversations = ConversationZoom(pipeline, question, on_error)
+        allowed = Allowed.of(roots, urls)
+        self._conversations = ConversationZoom(pipeline, question, on_error, allowed)
 
     def invoke(
         self,
@@ -156,6 +166,8 @@ def zoom_messages(
     *,
     question: FindQuestion | None = None,
     on_error: OnError = "raise",
+    roots: Roots | None = None,
+    urls: bool = False,
 ) -> ZoomMessages:
     """Return a Runnable that adds the crop behind every image of a user's question.
 
@@ -174,14 +186,20 @@ def zoom_messages(
             what it returns blank is not zoomed into.
         on_error: "raise", or "skip": an image that cannot be zoomed into (a URL, damaged data)
             goes on as it is, and the log says why. Images of earlier turns are always passed over.
+        roots: folders below which images that are paths are read; None: no file is. Where a block
+            holds a URL, a path may stand, for servers that take one. The block goes on as it is.
+        urls: fetch images that are http or https URLs, from public addresses alone. The block goes
+            on as it is: the model's server fetches it again.
 
     Raises:
-        ValueError: another ``on_error``.
-        TypeError: ``pipeline`` is no pipeline, or ``question`` no function.
+        ValueError: another ``on_error``, or an empty text among the roots.
+        TypeError: ``pipeline`` is no pipeline, ``question`` no function, ``roots`` no list, or
+            ``urls`` no bool.
         SourceError, ImageError, ModelError: when invoked with ``on_error="raise"``: an image that
-            is a URL or a file's id, an image that does not open, a cropper that failed.
+            is a file's id, or a URL or path that may not or cannot be read, an image that does not
+            open, a cropper that failed.
     """
-    return ZoomMessages(pipeline, question=question, on_error=on_error)
+    return ZoomMessages(pipeline, question=question, on_error=on_error, roots=roots, urls=urls)
 
 
 def _to_messages(given: LanguageModelInput) -> list[BaseMessage]:

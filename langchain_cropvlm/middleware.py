@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 
+from cropvlm_core.sources import Allowed, Roots
 from cropvlm_core.turns import FindQuestion, OnError
 from cropvlm_core.zoom import ZoomPipeline
 from langchain_cropvlm.messages import ConversationZoom
@@ -39,6 +40,8 @@ class ZoomMiddleware(AgentMiddleware[Any, Any, Any]):
         tool_images: ToolImages = "auto",
         question: FindQuestion | None = None,
         on_error: OnError = "raise",
+        roots: Roots | None = None,
+        urls: bool = False,
     ) -> None:
         """Set up; nothing is loaded before the first image comes.
 
@@ -53,16 +56,23 @@ class ZoomMiddleware(AgentMiddleware[Any, Any, Any]):
             on_error: "raise", or "skip": an image that cannot be zoomed into (a URL, damaged data)
                 goes on as it is, and the log says why. Images of earlier turns are always passed
                 over.
+            roots: folders below which images that are paths are read; None: no file is. See
+                :func:`~langchain_cropvlm.zoom_messages`.
+            urls: whether images that are URLs are fetched, for their crops.
 
         Raises:
-            ValueError: another ``tool_images`` or ``on_error``.
-            TypeError: ``pipeline`` is no pipeline, or ``question`` no function.
+            ValueError: another ``tool_images`` or ``on_error``, or an empty text among the roots.
+            TypeError: ``pipeline`` is no pipeline, ``question`` no function, ``roots`` no list, or
+                ``urls`` no bool.
         """
         super().__init__()
         if tool_images not in ("auto", "move", "keep"):
             raise ValueError(f'expected tool_images "auto", "move" or "keep", got {tool_images!r}')
         self.tool_images = tool_images
-        self._conversations = ConversationZoom(pipeline, question, on_error) if automatic else None
+        allowed = Allowed.of(roots, urls)
+        self._conversations = (
+            ConversationZoom(pipeline, question, on_error, allowed) if automatic else None
+        )
 
     def wrap_model_call(
         self,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from llama_index.core.llms import ChatMessage, ImageBlock, MessageRole, TextBlock
 
+from cropvlm_core.sources import Allowed, Roots
 from cropvlm_core.turns import CaptionedCrop, FindQuestion, OnError, Turn, TurnZoom, to_turns
 from cropvlm_core.zoom import ZoomPipeline
 from llamaindex_cropvlm.nodes import image_in_block
@@ -19,6 +20,8 @@ def zoom_chat_messages(
     *,
     question: FindQuestion | None = None,
     on_error: OnError = "raise",
+    roots: Roots | None = None,
+    urls: bool = False,
 ) -> list[ChatMessage]:
     """Return the messages with the crop behind every image of a user's question.
 
@@ -38,18 +41,23 @@ def zoom_chat_messages(
             it returns blank is not zoomed into.
         on_error: "raise", or "skip": an image that cannot be zoomed into (a URL, damaged data)
             goes on as it is, and the log says why. Images of earlier turns are always passed over.
+        roots: the only folders below which images that are paths are read, through no link; None:
+            your program wrote the paths, and any file is.
+        urls: fetch images that are http or https URLs, from public addresses alone. The block goes
+            on as it is: the model's server fetches it again.
 
     Raises:
-        ValueError: another ``on_error``.
-        TypeError: ``messages`` is a single one, ``pipeline`` is no pipeline, or ``question`` no
-            function.
+        ValueError: another ``on_error``, or an empty text among the roots.
+        TypeError: ``messages`` is a single one, ``pipeline`` is no pipeline, ``question`` no
+            function, ``roots`` no list, or ``urls`` no bool.
         SourceError, ImageError, ModelError: with ``on_error="raise"``: an image that is a URL, one
             that does not open, a cropper that failed.
     """
     given: object = messages
     if isinstance(given, ChatMessage):  # what types say, users may not
         raise TypeError("expected a list of messages, got one ChatMessage")
-    turns = to_turns([*map(_to_turn, messages)])
+    allowed = Allowed.of(roots, urls, typed=True)
+    turns = to_turns([_to_turn(message, allowed) for message in messages])
     crops = TurnZoom(pipeline, question=question, on_error=on_error).crops(turns)
     return [_with_crops(message, each) for message, each in zip(messages, crops, strict=True)]
 
@@ -60,20 +68,28 @@ async def azoom_chat_messages(
     *,
     question: FindQuestion | None = None,
     on_error: OnError = "raise",
+    roots: Roots | None = None,
+    urls: bool = False,
 ) -> list[ChatMessage]:
     """Like :func:`zoom_chat_messages`, in a thread, so that the event loop goes on."""
     return await asyncio.to_thread(
-        zoom_chat_messages, messages, pipeline, question=question, on_error=on_error
+        zoom_chat_messages,
+        messages,
+        pipeline,
+        question=question,
+        on_error=on_error,
+        roots=roots,
+        urls=urls,
     )
 
 
-def _to_turn(message: ChatMessage) -> Turn | None:
+def _to_turn(message: ChatMessage, allowed: Allowed) -> Turn | None:
     if message.role != MessageRole.USER:
         return None
     text = message.content or ""
     if message.additional_kwargs.get(OPT_OUT) is False:
         return Turn(text, ())
-    held = (image_in_block(block) for block in message.blocks)
+    held = (image_in_block(block, allowed) for block in message.blocks)
     return Turn(text, tuple(image for image in held if image is not None))
 
 

@@ -17,11 +17,19 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
 )
 
-from cropvlm_core.errors import SourceError
-from cropvlm_core.sources import is_data_uri, read_base64, read_data_uri, read_reference
+from cropvlm_core.errors import DeadlineError, SourceError
+from cropvlm_core.sources import (
+    ANY_PATH,
+    Allowed,
+    Roots,
+    is_data_uri,
+    is_url,
+    read_base64,
+    read_data_uri,
+)
 from cropvlm_core.zoom import Crop
 
-Held = bytes | SourceError
+Held = bytes | SourceError | DeadlineError
 """An image in a node or message: its bytes, or why it cannot be had."""
 
 HASH_KEY = "image_sha256"
@@ -30,21 +38,21 @@ HASH_KEY = "image_sha256"
 _NAMESPACE = uuid.UUID("6f0d5a2c-3b1e-4f7a-9c64-0c2b1f8e7d55")
 
 
-def image_in_node(node: BaseNode) -> Held | None:
+def image_in_node(node: BaseNode, allowed: Allowed = ANY_PATH) -> Held | None:
     """Return the image that a node holds; None where it is no image node.
 
     Read are ``ImageNode`` (base64 or path), ``ImageDocument``, and any node with an
-    ``image_resource`` (data or path).
+    ``image_resource`` (data or path); URLs where they are ``allowed``.
     """
     if isinstance(node, ImageNode):
-        return _held(node.image, node.image_path, node.image_url, node.node_id)
+        return _held(node.image, node.image_path, node.image_url, node.node_id, allowed)
     resource: MediaResource | None = getattr(node, "image_resource", None)
     if resource is not None:
-        return _held(resource.data, resource.path, resource.url, node.node_id)
+        return _held(resource.data, resource.path, resource.url, node.node_id, allowed)
     return _lost(node.node_id) if isinstance(node, ImageDocument) else None
 
 
-def image_in_block(block: object) -> Held | None:
+def image_in_block(block: object, allowed: Allowed = ANY_PATH) -> Held | None:
     """Return the image that a block of a chat message holds; None where it is no image block."""
     if not isinstance(block, ImageBlock):
         return None
@@ -57,10 +65,10 @@ def image_in_block(block: object) -> Held | None:
         return content
     if not (image or block.path or block.url):
         return SourceError("expected an image in a message, got an image block without one")
-    return _held(image, block.path, block.url, "a message")
+    return _held(image, block.path, block.url, "a message", allowed)
 
 
-def _held(data: str | bytes | None, path: Any, url: Any, where: str) -> Held:
+def _held(data: str | bytes | None, path: Any, url: Any, where: str, allowed: Allowed) -> Held:
     try:
         if data:
             text = data.decode("ascii", "replace") if isinstance(data, bytes) else data
@@ -68,10 +76,12 @@ def _held(data: str | bytes | None, path: Any, url: Any, where: str) -> Held:
                 return read_data_uri(text)
             return read_base64("".join(text.split()))  # LlamaIndex takes lines of base64, too
         if path:
-            return read_reference(Path(path))
+            return allowed.read(Path(path))
         if url and is_data_uri(str(url)):
             return read_data_uri(str(url))
-    except SourceError as error:
+        if url and allowed.urls and is_url(str(url)):
+            return allowed.read(str(url))
+    except (SourceError, DeadlineError) as error:
         return error
     if url:
         return SourceError(
@@ -87,18 +97,22 @@ def _lost(where: str) -> SourceError:
     )
 
 
-def stamp_images(nodes: Sequence[BaseNode]) -> Sequence[BaseNode]:
+def stamp_images(
+    nodes: Sequence[BaseNode], *, roots: Roots | None = None, urls: bool = False
+) -> Sequence[BaseNode]:
     """Write the hash of each image node's image into its metadata, and return the nodes.
 
     LlamaIndex's ingestion cache and document store compare text and metadata only: two different
-    images with the same text are one to them. Hidden from models and embeddings.
+    images with the same text are one to them. Hidden from models and embeddings. ``roots`` and
+    ``urls`` are those of :class:`~llamaindex_cropvlm.ZoomTransform`.
 
     Raises:
-        SourceError: an image that cannot be had.
+        SourceError, DeadlineError: an image that cannot be had.
     """
+    allowed = Allowed.of(roots, urls, typed=True)
     for node in nodes:
-        held = image_in_node(node)
-        if isinstance(held, SourceError):
+        held = image_in_node(node, allowed)
+        if isinstance(held, SourceError | DeadlineError):
             raise held
         if held is not None:
             stamp(node, held)

@@ -41,6 +41,9 @@ class ZoomPostprocessor(ZoomSettings, BaseNodePostprocessor):
             pipeline's.
         on_error: "raise", or "skip": an image that cannot be zoomed into goes on as it is, and the
             log says why.
+        roots: the only folders below which files are read, through no link; None: your program
+            wrote the nodes' paths, and any file is.
+        urls: fetch images that are http or https URLs, from public addresses alone.
         cropper: the name of a cropper, such as "centre", in place of a pipeline. What ``to_dict``
             stores; a cropper without such a name needs ``from_dict(data, pipeline=...)``.
 
@@ -66,10 +69,12 @@ class ZoomPostprocessor(ZoomSettings, BaseNodePostprocessor):
         question = "" if query_bundle is None else to_question(query_bundle.query_str)
         if not question:
             return nodes
+        allowed = self.allowed
         images = (
             (index, image)
             for index, scored in enumerate(nodes)
-            if not is_crop(scored.node) and (image := image_in_node(scored.node)) is not None
+            if not is_crop(scored.node)
+            and (image := image_in_node(scored.node, allowed)) is not None
         )
         chosen = list(itertools.islice(images, self.top_n))  # the others are not even read
         if not chosen:

@@ -6,6 +6,7 @@ from llama_index.core.bridge.pydantic import ConfigDict, Field, PrivateAttr
 from llama_index.core.schema import BaseComponent
 
 from cropvlm_core.loading import default_pipeline, load_cropper
+from cropvlm_core.sources import Allowed, Roots
 from cropvlm_core.zoom import ZoomPipeline, checked_pipeline
 
 
@@ -25,14 +26,27 @@ class ZoomSettings(BaseComponent):
         default="raise",
         description="For an image that cannot be zoomed into: raise, or go on without and log it.",
     )
+    roots: list[str] | None = Field(
+        default=None, description="The only folders below which files are read; None is any file."
+    )
+    urls: bool = Field(default=False, strict=True, description="Whether URLs are fetched.")
     _given: ZoomPipeline | None = PrivateAttr(default=None)
 
-    def __init__(self, pipeline: ZoomPipeline | None = None, **fields: Any) -> None:
+    def __init__(
+        self,
+        pipeline: ZoomPipeline | None = None,
+        *,
+        roots: Roots | None = None,
+        urls: bool = False,
+        **fields: Any,
+    ) -> None:
         """Follow ``pipeline``, whose settings count where ``fields`` does not set its own.
 
         Raises:
-            TypeError: ``pipeline`` is no pipeline.
+            TypeError: ``pipeline`` is no pipeline, ``roots`` no list, or ``urls`` no bool.
+            ValueError: an empty text among the roots.
         """
+        found = Allowed.of(roots, urls, typed=True).roots
         pipeline = checked_pipeline(pipeline)
         if pipeline is not None:
             own = {
@@ -40,6 +54,7 @@ class ZoomSettings(BaseComponent):
                 "min_confidence": pipeline.min_confidence,
             }
             fields = own | fields | {"cropper": pipeline.cropper.name}
+        fields |= {"roots": None if found is None else list(found), "urls": urls}
         super().__init__(**fields)
         self._given = pipeline
 
@@ -47,6 +62,11 @@ class ZoomSettings(BaseComponent):
         """Unpickle with the pipeline, where it could be pickled: LlamaIndex would leave it out."""
         super().__setstate__(state)
         self._given = (state.get("__pydantic_private__") or {}).get("_given")
+
+    @property
+    def allowed(self) -> Allowed:
+        """Which references of nodes are read."""
+        return Allowed.of(self.roots, self.urls, typed=True)
 
     @property
     def pipeline(self) -> ZoomPipeline:

@@ -12,8 +12,16 @@ from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSp
 from llama_index.core.workflow import Context
 
 from cropvlm_core.images import ImageSource
-from cropvlm_core.prompts import ZOOM_TOOL, ZOOM_TOOL_IMAGE, ZOOM_TOOL_QUESTION
-from cropvlm_core.tool import NAME, choose_image, zoom_call
+from cropvlm_core.prompts import ZOOM_TOOL_IMAGE, ZOOM_TOOL_QUESTION
+from cropvlm_core.sources import Allowed, Roots
+from cropvlm_core.tool import (
+    NAME,
+    ZOOM_TOOL_REFERENCE,
+    choose_image,
+    named_image,
+    tool_words,
+    zoom_call,
+)
 from cropvlm_core.zoom import ZoomPipeline, checked_pipeline
 from llamaindex_cropvlm.messages import to_block
 from llamaindex_cropvlm.nodes import image_in_block
@@ -25,6 +33,13 @@ class ZoomInput(BaseModel):
 
     question: str = Field(description=ZOOM_TOOL_QUESTION)
     image: int | None = Field(default=None, description=ZOOM_TOOL_IMAGE)
+
+
+class ZoomReferenceInput(BaseModel):
+    """What the model passes where it may name images by path or URL."""
+
+    question: str = Field(description=ZOOM_TOOL_QUESTION)
+    image: int | str | None = Field(default=None, description=ZOOM_TOOL_REFERENCE)
 
 
 class ZoomToolSpec(BaseToolSpec):
@@ -50,6 +65,18 @@ class ZoomToolSpec(BaseToolSpec):
         images: images to use in place of the conversation's: PIL images, paths, bytes or
             ``data:`` URIs. Needed where no agent hands over its memory.
         unseen: the model has not seen the whole images: return them with the crops.
+        roots: folders below which the model may name image files by their paths, and the only ones
+            for paths in the conversation; None: the model names images by number alone, and paths
+            that your program put into the conversation are read. Relative paths that the model
+            writes are meant from the roots.
+        urls: whether the model may name images by http or https URLs, which are fetched from
+            public addresses alone; and whether images of the conversation that are URLs are.
+            With either, what the tool says of itself and its argument ``image`` change, and the
+            model is shown the whole image with the crop.
+
+    Raises:
+        TypeError: ``pipeline`` is no pipeline, ``images`` or ``roots`` no list, ``urls`` no bool.
+        ValueError: an empty text among the roots.
     """
 
     def __init__(
@@ -58,6 +85,8 @@ class ZoomToolSpec(BaseToolSpec):
         *,
         images: Sequence[ImageSource] = (),
         unseen: bool = False,
+        roots: Roots | None = None,
+        urls: bool = False,
     ) -> None:
         """Set up; nothing is loaded before the first call."""
         if not isinstance(images, list | tuple):
@@ -65,10 +94,12 @@ class ZoomToolSpec(BaseToolSpec):
         self.pipeline = checked_pipeline(pipeline)
         self.images = tuple(images)
         self.unseen = unseen
+        self._allowed = Allowed.of(roots, urls)
+        self._in_blocks = Allowed.of(roots, urls, typed=True)
         self.spec_functions: list[SPEC_FUNCTION_TYPE] = ["zoom_given" if images else "zoom"]
 
     async def zoom(
-        self, ctx: Context, question: str, image: int | None = None
+        self, ctx: Context, question: str, image: int | str | None = None
     ) -> list[TextBlock | ImageBlock]:
         """Zoom into an image of the conversation.
 
@@ -78,7 +109,9 @@ class ZoomToolSpec(BaseToolSpec):
         images = _images_in(await _conversation(ctx))
         return await asyncio.to_thread(self._answer, images, question, image)
 
-    def zoom_given(self, question: str, image: int | None = None) -> list[TextBlock | ImageBlock]:
+    def zoom_given(
+        self, question: str, image: int | str | None = None
+    ) -> list[TextBlock | ImageBlock]:
         """Zoom into one of the given images.
 
         Raises:
@@ -92,17 +125,23 @@ class ZoomToolSpec(BaseToolSpec):
         func_to_metadata_mapping: dict[str, ToolMetadata] | None = None,
     ) -> list[FunctionTool]:
         """Return the tool, in a list as LlamaIndex wants it."""
-        about = ToolMetadata(name=NAME, description=ZOOM_TOOL, fn_schema=ZoomInput)
+        schema = ZoomReferenceInput if self._allowed.references else ZoomInput
+        about = ToolMetadata(name=NAME, description=tool_words(self._allowed), fn_schema=schema)
         known = {"zoom": about, "zoom_given": about} | (func_to_metadata_mapping or {})
         return super().to_tool_list(spec_functions, known)
 
     def _answer(
         self, images: Sequence[Any], question: str, image: object
     ) -> list[TextBlock | ImageBlock]:
-        chosen, called = choose_image(images, image)
+        allowed = Allowed(None, self._allowed.urls)  # the program wrote self.images
+        named = named_image(image, self._allowed)
+        chosen: Any
+        chosen, called = choose_image(images, image) if named is None else named
         if isinstance(chosen, ImageBlock):
-            chosen = Path(chosen.path) if chosen.path else image_in_block(chosen)
-        answer = zoom_call(self.pipeline, chosen, called, question, unseen=self.unseen)
+            allowed = self._in_blocks
+            chosen = Path(chosen.path) if chosen.path else image_in_block(chosen, allowed)
+        unseen = self.unseen or named is not None
+        answer = zoom_call(self.pipeline, chosen, called, question, allowed=allowed, unseen=unseen)
         watch()
         pictures = [to_block(data, mime_type) for data, mime_type in answer.pictures]
         return [TextBlock(text=answer.text), *pictures]

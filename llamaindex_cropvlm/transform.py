@@ -39,7 +39,7 @@ class ZoomTransform(ZoomSettings, TransformComponent):
         questions: the questions, or a mapping from names to questions.
         keep_pages: whether the pages go on with their crops.
         cacheable: let the ingestion cache keep the results.
-        max_crops, min_confidence, on_error, cropper: as in
+        max_crops, min_confidence, on_error, roots, urls, cropper: as in
             :class:`~llamaindex_cropvlm.ZoomPostprocessor`.
 
     Raises:
@@ -89,7 +89,7 @@ class ZoomTransform(ZoomSettings, TransformComponent):
         return await asyncio.to_thread(self.__call__, nodes, **kwargs)
 
     def _with_crops(self, node: BaseNode) -> list[BaseNode]:
-        held = None if is_crop(node) else image_in_node(node)
+        held = None if is_crop(node) else image_in_node(node, self.allowed)
         if held is None:
             return [node]
         if self.cacheable and not isinstance(held, CropVLMError):

@@ -12,6 +12,7 @@ packages=(
   tesseract-ocr-eng
   # opens the evaluation's page in the tests
   chromium
+  openssl # makes the certificate of the tests' own server
   # fonts that pages are rendered with (never copied into the repository)
   fontconfig
   fonts-anonymous-pro

@@ -521,13 +521,13 @@ async def test_the_tool_leaves_the_event_loop_alone(monkeypatch: pytest.MonkeyPa
     """Neither the cropper nor the reading of images runs on the loop."""
     loops: list[bool] = []
 
-    def noting(block: Any) -> Any:
+    def noting(block: Any, *rest: Any) -> Any:
         try:
             asyncio.get_running_loop()
             loops.append(True)
         except RuntimeError:
             loops.append(False)
-        return image_in_block(block)
+        return image_in_block(block, *rest)
 
     monkeypatch.setattr(tool, "image_in_block", noting)
     page = noise()

@@ -34,6 +34,7 @@ from llama_index.core.schema import (
 from llama_index.llms.openai import OpenAI
 from pydantic import ValidationError
 
+from cropvlm_core import sources
 from cropvlm_core.box import Box
 from cropvlm_core.cropper import Cropper, FixedCropper, Proposal
 from cropvlm_core.errors import ImageError, ModelError, SourceError, SpecError
@@ -42,7 +43,6 @@ from cropvlm_core.loading import default_pipeline
 from cropvlm_core.questions import VisualQuestion
 from cropvlm_core.zoom import ZoomPipeline
 from llamaindex_cropvlm import ZoomPostprocessor
-from llamaindex_cropvlm import nodes as node_images
 from llamaindex_cropvlm.nodes import image_in_node
 from tests.chat_server import ChatServer
 from tests.llamaindex_talk import connected
@@ -286,6 +286,8 @@ def test_a_named_cropper_goes_into_a_dictionary_and_back() -> None:
         "min_confidence": 0.25,
         "on_error": "skip",
         "top_n": 3,
+        "roots": ["/pages"],
+        "urls": True,
     }
     postprocessor = ZoomPostprocessor(cropper="centre", **settings)
     data = postprocessor.to_dict()
@@ -477,11 +479,12 @@ def test_images_beyond_top_n_are_not_read(tmp_path: Path, monkeypatch: pytest.Mo
         path.write_bytes(base64.b64decode(base64_of(noise())))
     read: list[Path] = []
 
-    def reading(path: Path) -> bytes:
+    def reading(path: Path, **options: Any) -> bytes:
+        assert options == {"roots": None, "urls": False}
         read.append(path)
         return path.read_bytes()
 
-    monkeypatch.setattr(node_images, "read_reference", reading)
+    monkeypatch.setattr(sources, "read_reference", reading)
     nodes = [NodeWithScore(node=ImageNode(image_path=str(path))) for path in paths]
     assert (
         len(ZoomPostprocessor(pipeline(), top_n=1).postprocess_nodes(nodes, query_str=TOTAL)) == 4

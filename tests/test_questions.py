@@ -88,6 +88,46 @@ def test_the_reference_for_reports() -> None:
     assert len(uri) == 60
 
 
+@pytest.mark.parametrize("page", [0, -3, 1.5, "2", True, None])
+def test_odd_pages_are_refused(page: Any) -> None:
+    with pytest.raises(ImageError, match="the number of a page, from 1"):
+        VisualQuestion(PAGE, "What?", page=page)
+
+
+def test_a_question_about_a_page(tmp_path: Path) -> None:
+    file = tmp_path / "film.gif"
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(file, save_all=True, append_images=frames[1:])
+    first, second = (VisualQuestion(file, "What?", page=page) for page in (1, 2))
+    assert first.open().getpixel((0, 0)) == (255, 0, 0)
+    assert second.opened().open().getpixel((0, 0)) == (0, 255, 0)
+    assert first.shown == VisualQuestion(file, "Who?").shown
+    assert first.shown != second.shown
+    assert first != second
+    data = file.read_bytes()
+    assert VisualQuestion(data, "a").shown == VisualQuestion(bytes(bytearray(data)), "b").shown
+    assert VisualQuestion(PAGE, "a").shown != VisualQuestion(PAGE.copy(), "a").shown
+    with pytest.raises(ImageError, match=r"expected page 1 to 3, got page 4: 'film\.gif'"):
+        VisualQuestion(file, "What?", page=4).open()
+
+
+def test_the_page_stands_in_its_row(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "lime")]
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:])
+    data = (tmp_path / "film.gif").read_bytes()
+    questions = [
+        AnsweredQuestion("film.gif", "What?", page=2),
+        AnsweredQuestion("film.gif", "What?"),
+        AnsweredQuestion(data, "What?", page=2),  # written as the picture that is shown
+    ]
+    write_questions(tmp_path / "rows.jsonl", questions)
+    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+    assert [row.get("page") for row in rows] == [2, None, None]
+    assert [row.page for row in read_questions(tmp_path / "rows.jsonl")] == [2, 1, 1]
+    (held,) = list(read_questions(tmp_path / "rows.jsonl"))[2:]
+    assert held.open().getpixel((0, 0)) == (0, 255, 0)
+
+
 def test_reading_a_row(tmp_path: Path) -> None:
     file = _write(tmp_path / "sets", ROW)
     (question,) = read_questions(file)
@@ -187,6 +227,8 @@ def test_reading_is_lazy(tmp_path: Path) -> None:
         (ROW | {"primary": [True]}, "primary"),
         (ROW | {"context": 5}, "context"),
         (ROW | {"width": "wide"}, "width"),
+        (ROW | {"page": "2"}, "page"),
+        (ROW | {"page": 0}, "number of a page, from 1, got 0"),
     ],
 )
 def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: object, words: str) -> None:

@@ -283,8 +283,8 @@ def test_pages_are_let_go(tmp_path: Path) -> None:
     alive: list[int] = []
 
     class Watched(AnsweredQuestion):
-        def open(self) -> Image.Image:
-            image = super().open()
+        def open(self, *, isolate: bool = False) -> Image.Image:
+            image = super().open(isolate=isolate)
             seen.append(weakref.ref(image))
             alive.append(sum(ref() is not None for ref in seen))
             return image

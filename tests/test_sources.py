@@ -2,14 +2,20 @@
 
 import base64
 import os
+import socket
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import PIL
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cropvlm_core.errors import SourceError
-from cropvlm_core.sources import MAX_BYTES, read_reference
+from cropvlm_core.sources import MAX_BYTES, Allowed, read_reference
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file types")
 
@@ -55,21 +61,43 @@ def test_a_person_may_use_links(root: Path) -> None:
         "a\0b.png",
         "x" * 5000,
         "\udcff\ud800.png",
-        "http://localhost/a.png",
-        "HTTPS://example.com/a.png",
+        "x/" * 3000,
+        "a" * 300 + "\n",
+        "http://127.0.0.1/a.png",
+        "HTTPS://[::1]/a.png",
         "file:///etc/passwd",
         "s3://bucket/key",
     ],
 )
 @pytest.mark.parametrize("urls", [False, True])
-def test_what_is_refused_names_itself(reference: str, urls: bool) -> None:
+@pytest.mark.parametrize("roots", [None, (), ("/",)])
+def test_what_is_refused_names_itself(reference: str, urls: bool, roots: Any) -> None:
     with pytest.raises(SourceError, match="expected") as caught:
-        read_reference(reference, urls=urls)
+        read_reference(reference, urls=urls, roots=roots)
     message = str(caught.value)
-    assert len(message) <= 300
-    assert "\n" not in message
-    if 0 < len(reference) < 50 and reference.isprintable():
+    assert len(message) <= 120
+    assert message.isprintable()
+    if 0 < len(reference) < 40 and reference.isprintable():
         assert reference in message
+
+
+def test_an_endless_path_is_refused_for_its_length(tmp_path: Path) -> None:
+    for roots in (None, [tmp_path]):
+        with pytest.raises(SourceError, match="at most 4096 characters"):
+            read_reference("./" * 3000 + "page.png", roots=roots)
+
+
+@pytest.mark.parametrize("reference", [None, 5, b"page.png", ["page.png"], True])
+def test_what_is_no_text_is_typed_too(reference: Any) -> None:
+    with pytest.raises(SourceError, match="as text, got"):
+        read_reference(reference)
+
+
+def test_a_url_is_named_without_its_secrets() -> None:
+    with pytest.raises(SourceError, match="URLs are off") as caught:
+        read_reference("https://me:word@example.com/a.png?signature=abc")
+    assert "word" not in str(caught.value)
+    assert "abc" not in str(caught.value)
 
 
 def test_the_message_does_not_show_a_path_nobody_typed(
@@ -90,9 +118,48 @@ def test_special_files_are_refused_without_a_hang(tmp_path: Path) -> None:
     for reference in (tmp_path / "fifo.png", Path("/dev/zero"), tmp_path):
         with pytest.raises(SourceError, match=r"folder|regular"):
             read_reference(reference)
-    with pytest.raises(SourceError):
-        read_reference("fifo.png", roots=[tmp_path])
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        for name in ("fifo.png", "socket", ""):
+            with pytest.raises(SourceError):
+                read_reference(name, roots=[tmp_path])
+        with pytest.raises(SourceError):
+            read_reference(tmp_path / "socket")
+    for name in ("zero", "null", "tty", "full"):
+        with pytest.raises(SourceError, match="no regular file"):
+            read_reference(name, roots=["/dev"])
     assert time.perf_counter() - start < 2
+
+
+@posix
+def test_below_a_root_what_is_no_file_is_not_even_opened(tmp_path: Path) -> None:
+    """Opening a pipe lets its writer go on, and opening a device may set it going."""
+    os.mkfifo(tmp_path / "fifo.png")
+    with pytest.raises(OSError, match="No such device"):  # nobody reads
+        os.open(tmp_path / "fifo.png", os.O_WRONLY | os.O_NONBLOCK)
+    opened: list[str] = []
+    real = os.open
+
+    def noting(path: Any, *rest: Any, **options: Any) -> int:
+        opened.append(str(path))
+        return real(path, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", noting)
+        patch.setattr(os, "supports_dir_fd", {*os.supports_dir_fd, noting})
+        with pytest.raises(SourceError, match="no regular file"):
+            read_reference("fifo.png", roots=[tmp_path])
+    assert opened == [str(tmp_path)]
+
+
+def test_a_file_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "large.png"
+    with file.open("wb") as stream:
+        stream.truncate(50 * 2**30)
+    monkeypatch.setattr(os, "read", lambda *_: pytest.fail("read"))
+    for roots in (None, [tmp_path]):
+        with pytest.raises(SourceError, match="at most"):
+            read_reference(str(file), roots=roots)
 
 
 def test_the_size_is_capped(tmp_path: Path) -> None:
@@ -151,9 +218,95 @@ def test_what_leaves_a_root_is_refused(root: Path, make: str) -> None:
         read_reference(reference, roots=[root])
 
 
+_PARTS = st.sampled_from(
+    ["..", ".", "", "inner", "page.png", "deep.png", "secret.png", "link.png", "linked", "hard.png",
+     "fifo", "allowed", "allowed-not", "页面.png", "-rf", "~", "$HOME", "*", "a\0b", "\ud800",
+     "x" * 300]
+)  # fmt: skip
+
+
+@posix
+@settings(deadline=None)
+@given(
+    st.sampled_from(["", "/", "{root}/", "{parent}/", "{root}/../", "//", "./", "/proc/self/root"]),
+    st.lists(_PARTS, max_size=5),
+    st.booleans(),
+)
+def test_no_path_leads_out_of_the_roots(start: str, parts: list[str], absolute: bool) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        parent = Path(name)
+        root = parent / "allowed"
+        (root / "inner").mkdir(parents=True)
+        (parent / "allowed-not").mkdir()
+        for file in ("page.png", "-rf", "页面.png", "inner/deep.png"):
+            (root / file).write_bytes(b"good")
+        for file in ("secret.png", "page.png", "allowed-not/page.png"):
+            (parent / file).write_bytes(b"secret")
+        (root / "link.png").symlink_to(parent / "secret.png")
+        (root / "linked").symlink_to(parent)
+        os.link(parent / "secret.png", root / "hard.png")
+        os.mkfifo(root / "fifo")
+        reference = start.format(root=root, parent=parent) + "/".join(parts)
+        plain = "/".join(parts) in ("page.png", "-rf", "页面.png", "inner/deep.png")
+        try:
+            found = read_reference(reference, roots=[root if absolute else f"{root}/inner/.."])
+        except SourceError:
+            found = b""
+        assert found in (b"", b"good")
+        assert found or not (plain and start in ("", "./"))
+
+
 def test_no_roots_mean_no_file(root: Path) -> None:
     with pytest.raises(SourceError):
         read_reference(str(root / "page.png"), roots=[])
+
+
+@pytest.mark.parametrize("roots", ["/", b"/", {"/"}, 1, [1], [None], [b"/"], Path("/")])
+def test_roots_that_are_no_list_are_refused(root: Path, roots: Any) -> None:
+    """A text is a sequence of its letters, among them "/"."""
+    for asked in (lambda: read_reference(str(root / "page.png"), roots=roots),
+                  lambda: Allowed.of(roots, False)):  # fmt: skip
+        with pytest.raises(TypeError, match="roots as a list of folders"):
+            asked()
+
+
+def test_an_empty_root_is_no_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    for asked in (lambda: read_reference("page.png", roots=[""]), lambda: Allowed.of([""], False)):
+        with pytest.raises(ValueError, match="an empty text"):
+            asked()
+    assert read_reference("page.png", roots=["."]) == b"page"
+
+
+def test_what_is_allowed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = str(root / "page.png")
+    assert Allowed() == Allowed.of(None, False) == Allowed.of([], False)
+    assert not Allowed().references
+    with pytest.raises(SourceError):
+        Allowed().read(page)
+    assert Allowed.of(None, False, typed=True).read(page) == b"page"
+    assert Allowed.of(None, False, typed=True).references
+    assert Allowed.of(None, True).references
+    assert not Allowed.of([], False, typed=True).references
+    with pytest.raises(SourceError, match="URLs are off"):
+        Allowed.of(["/"], False, typed=True).read("https://example.com/a")
+    monkeypatch.chdir(root)
+    here = Allowed.of(["inner"], False)
+    monkeypatch.chdir(root.parent)
+    assert here.read("deep.png") == b"deep"  # meant from where it was set up
+    wrong: list[Any] = [1, "yes", None, []]
+    for urls in wrong:
+        with pytest.raises(TypeError, match="urls as True or False"):
+            Allowed.of(None, urls)
+
+
+def test_urls_with_old_decoders_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PIL, "__version__", "12.3.0")
+    with pytest.warns(UserWarning, match="Pillow 12.3.0; 13.0 closes"):
+        Allowed.of(None, True)
+    Allowed.of(None, False)
+    monkeypatch.setattr(PIL, "__version__", "13.0.0")
+    Allowed.of(None, True)
 
 
 @posix

@@ -8,11 +8,21 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from cropvlm_core import tool
+from cropvlm_core import questions, tool
 from cropvlm_core.cropper import FixedCropper
-from cropvlm_core.errors import CropVLMError, ImageError, ModelError, QuestionError, SourceError
-from cropvlm_core.prompts import no_crop_text
-from cropvlm_core.tool import ToolAnswer, choose_image, zoom_call
+from cropvlm_core.errors import (
+    CropVLMError,
+    DeadlineError,
+    ImageError,
+    MissingExtraError,
+    ModelError,
+    QuestionError,
+    SourceError,
+)
+from cropvlm_core.fetch import fetcher
+from cropvlm_core.prompts import ZOOM_TOOL, no_crop_text
+from cropvlm_core.sources import Allowed
+from cropvlm_core.tool import ToolAnswer, choose_image, named_image, tool_words, zoom_call
 from cropvlm_core.zoom import ZoomPipeline
 from tests import bad_input
 from tests.model_server import decoded
@@ -140,11 +150,78 @@ def test_no_message_to_a_model_names_a_path(
 
 
 def test_bytes_and_data_uris_say_what_is_wrong_with_them() -> None:
-    with pytest.raises(ImageError, match="a PDF"):
-        call(b"%PDF-1.7 ...")
+    with pytest.raises(ImageError, match=r"PNG, JPEG.*, got image 2: ") as refused:
+        call(b"Dear Sir or Madam, this is a letter.")
+    assert "bytes" not in str(refused.value)
     with pytest.raises(SourceError, match="valid base64, got 5 characters") as caught:
         call("data:image/png;base64,SECR*")
     assert "SECR" not in str(caught.value)
+    with pytest.raises(ImageError) as long:
+        zoom_call(pipeline(), b"\x89PNG\r\n\x1a\n?", "x" * 100, "Total?")
+    assert len(str(long.value)) == 120
+
+
+def test_a_format_whose_extra_is_missing_ends_no_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> Any:
+        raise MissingExtraError("a PDF", "pdf")
+
+    monkeypatch.setattr(questions, "open_image", missing)
+    with pytest.raises(ImageError, match="image 2: a PDF needs an extra package"):
+        call(b"%PDF-1.7")
+
+
+def test_words_about_images_name_only_what_is_allowed() -> None:
+    assert tool_words(Allowed()) == ZOOM_TOOL
+    for allowed, path, url in (
+        (Allowed(("/pages",), urls=False), True, False),
+        (Allowed((), urls=True), False, True),
+        (Allowed(("/pages",), urls=True), True, True),
+    ):
+        text = tool_words(allowed)
+        assert ("path of an image file" in text) is path
+        assert ("URL of an image" in text) is url
+        assert "/pages" not in text
+        assert text.startswith(ZOOM_TOOL)
+
+
+@pytest.mark.parametrize("image", [None, 1, "1", " 02 ", "", "  ", 1.5, True, ["page.png"]])
+def test_what_is_no_reference_is_left_to_the_numbers(tmp_path: Path, image: object) -> None:
+    for allowed in (Allowed(), Allowed((str(tmp_path),), urls=True)):
+        assert named_image(image, allowed) is None
+    assert named_image("page.png", Allowed()) is None
+
+
+def test_a_reference_is_read_and_called_as_the_model_called_it(tmp_path: Path) -> None:
+    (tmp_path / "page.png").write_bytes(b"page")
+    allowed = Allowed((str(tmp_path),))
+    assert named_image("page.png", allowed) == (b"page", "'page.png'")
+    assert named_image("data:image/png;base64,aGVsbG8=", allowed) == (b"hello", "the given image")
+    long = named_image(f"{'./' * 50}page.png", allowed)
+    assert long is not None
+    assert len(long[1]) <= 48
+    for image in ("gone.png", "../page.png", "https://example.com/page.png", "\0"):
+        with pytest.raises(SourceError, match="expected"):
+            named_image(image, allowed)
+
+
+def test_what_the_program_wrote_is_read_as_it_may_be(tmp_path: Path) -> None:
+    (tmp_path / "page.png").write_bytes(png_of(noise()))
+    path = tmp_path / "page.png"
+    assert call(path).pictures
+    assert call(str(path), allowed=Allowed((str(tmp_path),))).pictures
+    for image in (path, "https://example.com/page.png"):
+        with pytest.raises(SourceError, match="expected image 2 as an image that opens") as caught:
+            call(image, allowed=Allowed(("/nowhere",)))
+        assert "page.png" not in str(caught.value)
+
+
+def test_a_late_image_is_no_broken_cropper(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: Any) -> bytes:
+        raise DeadlineError("expected an image within 10 s, got none from 'https://inner.example'")
+
+    monkeypatch.setattr(fetcher, "fetch", late)
+    with pytest.raises(DeadlineError, match="expected image 2 as an image that opens"):
+        call("https://inner.example/a", allowed=Allowed(None, urls=True))
 
 
 def test_no_message_to_a_model_quotes_a_server(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,12 +6,13 @@ import logging
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from cropvlm_core import loading, questions, turns
+from cropvlm_core import loading, questions, sources, turns
 from cropvlm_core.cropper import FixedCropper, Proposal
 from cropvlm_core.errors import (
     CropVLMError,
@@ -23,6 +24,7 @@ from cropvlm_core.errors import (
 )
 from cropvlm_core.images import open_image
 from cropvlm_core.questions import MAX_QUESTION
+from cropvlm_core.sources import Allowed
 from cropvlm_core.turns import CaptionedCrop, Turn, TurnZoom, to_turns, zoom_each, zoomed
 from cropvlm_core.zoom import Zoom, ZoomPipeline
 from tests.model_server import decoded
@@ -237,9 +239,9 @@ def test_several_questions_about_one_image_share_its_decoding(
     page = png_of(noise())
     opened: list[Any] = []
 
-    def opening(source: Any) -> Image.Image:
+    def opening(source: Any, **options: Any) -> Image.Image:
         opened.append(source)
-        return open_image(source)
+        return open_image(source, **options)
 
     monkeypatch.setattr(questions, "open_image", opening)
     first, second = map(seen, zoom_each(pipeline(), [(page, "Total?"), (page, "Date?")]))
@@ -352,3 +354,43 @@ def test_threads_share_one_object() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(8)))
+
+
+def test_no_text_is_read_as_a_path_unless_that_is_allowed(tmp_path: Path) -> None:
+    page = tmp_path / "page.png"
+    page.write_bytes(png_of(noise()))
+    said = [Turn("Total?", (str(page),))]
+    with pytest.raises(SourceError, match="got another text"):
+        TurnZoom(pipeline()).crops(said)
+    with pytest.raises(SourceError, match="URLs are off"):
+        TurnZoom(pipeline(), allowed=Allowed((str(tmp_path),))).crops(
+            [Turn("Total?", ("https://example.com/a",))]
+        )
+    ((crops,),) = TurnZoom(pipeline(), allowed=Allowed((str(tmp_path),))).crops(said)
+    assert len(crops) == 1
+
+
+def test_a_path_is_read_when_it_is_needed_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    real = sources.read_reference
+
+    def noting(reference: str, **options: Any) -> bytes:
+        read.append(reference)
+        return real(reference, **options)
+
+    monkeypatch.setattr(sources, "read_reference", noting)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(png_of(noise()))
+    zoom = TurnZoom(pipeline(), allowed=Allowed((str(tmp_path),)))
+    talk = [Turn("Total?", ("a.png",)), Turn("Date?", ("a.png", "b.png")), Turn(" ", ("c.png",))]
+    assert [len(each) for each in zoom.crops(talk)] == [1, 2, 1]
+    assert read == ["a.png", "b.png"]
+    zoom.crops(talk)
+    assert len(read) == 2
+    gone = [Turn("Total?", ("gone.png",), past=True), Turn("Who?", ("b.png",))]
+    assert next(crops for (crops,) in zoom.crops(gone)) == ()
+    assert read[2:] == ["gone.png", "b.png"]
+    zoom.crops(gone)  # what failed is passed over for a while
+    assert len(read) == 4

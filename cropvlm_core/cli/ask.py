@@ -6,6 +6,7 @@ import sys
 import time
 
 from cropvlm_core.cli import arguments
+from cropvlm_core.cli import page as pages
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -17,13 +18,14 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "The answer alone goes to stdout.",
     )
     arguments.add_question(parser)
+    pages.add_page(parser)
     parser.add_argument(
         "--model",
         metavar="SPEC",
         required=True,
         help="who answers: openai:MODEL[@URL] (any OpenAI-compatible server; the key comes from "
         "OPENAI_API_KEY, the server without @URL from OPENAI_BASE_URL) | hf:FOLDER_OR_ID (on this "
-        "machine) | constant:TEXT",
+        "machine) | tesseract@N (reads the pictures at N pixels) | constant:TEXT",
     )
     parser.add_argument("--no-zoom", action="store_true", help="send the whole page alone")
     arguments.add_cropper(parser)
@@ -35,12 +37,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(given: argparse.Namespace) -> int:
     """Zoom, ask, and print the answer."""
     from cropvlm_core.loading import load_cropper, load_target
-    from cropvlm_core.questions import VisualQuestion
     from cropvlm_core.vlm import checked_replies
     from cropvlm_core.zoom import ZoomPipeline
 
     start = time.perf_counter()
-    asked = VisualQuestion(given.image, given.question).opened()
+    asked, page = pages.opened(given)
     decoding = time.perf_counter() - start
     target = load_target(given.model)
     if given.no_zoom:
@@ -53,13 +54,19 @@ def run(given: argparse.Namespace) -> int:
     zoom = pipeline.zoom_batch([asked])[0]
     answer = checked_replies(target.reply([zoom.conversation()]), 1)[0]
     seconds = decoding + time.perf_counter() - start
+    counted = pages.which(page)
     if given.json:
         told = zoom.to_dict(cropper=name, seconds=round(seconds, 4))
         print(json.dumps(told | {"answer": answer, "model": given.model}))
+        if counted:
+            print(f"cropvlm: {counted}", file=sys.stderr)
         return 0
     print(answer)
     seen = " and ".join(
-        ["the whole page", *(f"a crop of {crop.box.area:.1%} of it" for crop in zoom.crops)]
+        [
+            counted or "the whole page",
+            *(f"a crop of {crop.box.area:.1%} of it" for crop in zoom.crops),
+        ]
     )
     print(f"({given.model} saw {seen}; {seconds:.2f} s)", file=sys.stderr)
     return 0

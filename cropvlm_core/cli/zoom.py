@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cropvlm_core.cli import arguments
+from cropvlm_core.cli import page as pages
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,6 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "-o or --overlay.",
     )
     arguments.add_question(parser)
+    pages.add_page(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -51,14 +54,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(given: argparse.Namespace) -> int:
     """Zoom, write what was asked for, and tell."""
     from cropvlm_core.loading import load_cropper
-    from cropvlm_core.questions import VisualQuestion
     from cropvlm_core.zoom import ZoomPipeline
 
     crop_files = [] if given.output is None else _numbered(given.output, given.max_crops)
     overlay_files = [] if given.overlay is None else [given.overlay]
     _check_outputs(given.image, crop_files, overlay_files)
     start = time.perf_counter()
-    asked = VisualQuestion(given.image, given.question).opened()
+    asked, page = pages.opened(given)
     decoding = time.perf_counter() - start
     cropper = load_cropper(given.cropper, notation=given.notation, input_size=given.input_size)
     pipeline = ZoomPipeline(cropper, max_crops=given.max_crops)
@@ -74,7 +76,11 @@ def run(given: argparse.Namespace) -> int:
         files = [str(file) for file in written]
         told = zoom.to_dict(cropper=given.cropper, seconds=round(seconds, 4), files=files)
         print(json.dumps(told))
+        if counted := pages.which(page):
+            print(f"cropvlm: {counted}", file=sys.stderr)
     else:
+        if counted := pages.which(page):
+            print(counted)
         _tell(zoom, written, given)
         print(f"{seconds:.2f} s with the cropper {given.cropper}")
     return 0

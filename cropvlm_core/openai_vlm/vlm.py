@@ -1,4 +1,4 @@
-"""OpenAIVLM: any server that speaks OpenAI's Chat Completions, hosted or on this machine.
+"""OpenAIVLM: a model behind a server, under one deadline.
 
 The requests go out through the ``openai`` client (extra ``api``), imported when the first one is
 made. Retrying is done here and not in the client, under one deadline that counts everything:
@@ -6,28 +6,26 @@ connecting, headers, body, waiting between attempts.
 """
 
 import asyncio
-import base64
 import dataclasses
 import json
 import os
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
 from cropvlm_core.errors import CropVLMError, DeadlineError, MissingExtraError, ModelError, shorten
-from cropvlm_core.images import encode_for_model
+from cropvlm_core.openai_vlm import client as http
+from cropvlm_core.openai_vlm.body import Body
 from cropvlm_core.vlm import Conversation, in_thread
 
 if TYPE_CHECKING:
     from openai import APIStatusError, AsyncOpenAI
 
 _FIRST_PAUSE = 0.5  # seconds before the second attempt, doubled for each further one
-_LOSSLESS = 1_000_000  # pixels up to which a picture goes as PNG; a larger one goes as JPEG
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,15 +87,15 @@ class OpenAIVLM:
             async with gate:
                 return await self._within_deadline(client, conversation)
 
-        # In a thread, as the first import of the client takes a second.
-        async with await asyncio.to_thread(self._client) as client:
-            tasks = [asyncio.ensure_future(one(conversation)) for conversation in conversations]
-            try:
-                return list(await asyncio.gather(*tasks))
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.to_thread(http.prepare)
+        client = self._client()
+        tasks = [asyncio.ensure_future(one(conversation)) for conversation in conversations]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await _to_the_end(http.close(client, tasks))
 
     def _client(self) -> "AsyncOpenAI":
         import openai
@@ -110,18 +108,18 @@ class OpenAIVLM:
                 f"own (openai:{self.model}@URL, or OPENAI_BASE_URL), got neither"
             )
         try:
-            # The client's own timeout only bounds single reads, and its retries know no deadline.
-            return openai.AsyncOpenAI(
-                api_key=key, base_url=self.base_url, max_retries=0, timeout=self.timeout
-            )
+            return http.open_client(key, self.base_url, self.timeout)
         except (openai.OpenAIError, ValueError) as error:
             raise ModelError(self._without_key(f"the openai client refused: {error}")) from None
 
     async def _within_deadline(self, client: "AsyncOpenAI", conversation: Conversation) -> str:
+        settings: dict[str, Any] = {"model": self.model, "max_tokens": self.max_tokens}
+        if self.temperature is not None:
+            settings["temperature"] = self.temperature
         try:
-            async with asyncio.timeout(self.timeout):
-                body = await asyncio.to_thread(self._body, conversation)
-                return await self._attempts(client, body)
+            async with asyncio.timeout(self.timeout) as deadline:
+                body = await asyncio.to_thread(Body, conversation, settings)
+                return await self._attempts(client, body, deadline)
         except CropVLMError:
             raise
         except TimeoutError as error:
@@ -129,16 +127,16 @@ class OpenAIVLM:
                 f"expected an answer from {shorten(self.model)} within {self.timeout:g} s, got none"
             ) from error
 
-    async def _attempts(self, client: "AsyncOpenAI", body: dict[str, Any]) -> str:
+    async def _attempts(self, client: "AsyncOpenAI", body: Body, deadline: asyncio.Timeout) -> str:
         import openai
 
         attempt = 0
         while True:
             attempt += 1
             try:
-                completion = await client.chat.completions.create(**body)
+                completion = await http.post(client, "/chat/completions", body.pieces())
             except openai.APIStatusError as error:
-                if self._can_do_without(error, body):
+                if self._can_do_without(error, body.settings):
                     attempt -= 1
                     continue
                 if attempt >= self.max_attempts or not _is_worth_repeating(error.status_code):
@@ -146,6 +144,8 @@ class OpenAIVLM:
                 pause = _retry_after(error.response.headers)
             except openai.APITimeoutError as error:
                 raise TimeoutError from error
+            except http.UnwantedError as error:
+                raise ModelError(f"expected from {shorten(self.model)} {error}") from error
             except openai.APIConnectionError as error:
                 if attempt >= self.max_attempts:
                     cause = type(error.__cause__ or error).__name__
@@ -154,42 +154,36 @@ class OpenAIVLM:
                         f"({cause}) at each of {attempt} attempts"
                     ) from error
                 pause = None
-            except json.JSONDecodeError as error:
+            except (ValueError, RecursionError) as error:
+                got = shorten(error.doc) if isinstance(error, json.JSONDecodeError) else repr(error)
                 raise ModelError(
-                    f"expected JSON from {shorten(self.model)}, got {shorten(error.doc)}"
+                    f"expected JSON from {shorten(self.model)}, got {shorten(got, 200)}"
                 ) from error
             else:
                 return _text_of(completion)
-            await self._pause(pause, attempt)
+            await self._pause(pause, attempt, deadline)
 
-    async def _pause(self, asked: float | None, attempt: int) -> None:
+    async def _pause(self, asked: float | None, attempt: int, deadline: asyncio.Timeout) -> None:
         """Wait as the server asked, or a little longer each time."""
-        if asked is not None and asked >= self.timeout:
+        if asked is None:
+            asked = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
+        elif asyncio.get_running_loop().time() + asked >= (deadline.when() or 0):
             raise DeadlineError(
                 f"expected an answer from {shorten(self.model)} within {self.timeout:g} s, "
                 f"got a request to come back in {asked:g} s"
             )
-        own = _FIRST_PAUSE * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
-        await asyncio.sleep(own if asked is None else asked)
-
-    def _body(self, conversation: Conversation) -> dict[str, Any]:
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": [_part(p) for p in conversation.parts]}],
-            "max_tokens": self.max_tokens,
-        }
-        return body if self.temperature is None else body | {"temperature": self.temperature}
+        await asyncio.sleep(asked)
 
     @staticmethod
-    def _can_do_without(error: "APIStatusError", body: dict[str, Any]) -> bool:
+    def _can_do_without(error: "APIStatusError", settings: dict[str, Any]) -> bool:
         """Say the same in newer words where a reasoning model refuses the older ones."""
-        if error.status_code != 400 or error.param not in body:
+        if error.status_code != 400 or str(error.param) not in settings:
             return False
         if error.param == "temperature":
-            del body["temperature"]
+            del settings["temperature"]
             return True
         if error.param == "max_tokens" and "max_completion_tokens" in error.message:
-            body["max_completion_tokens"] = body.pop("max_tokens")
+            settings["max_completion_tokens"] = settings.pop("max_tokens")
             return True
         return False
 
@@ -206,15 +200,14 @@ class OpenAIVLM:
         return text.replace(key, "[key]") if key else text
 
 
-def _part(part: str | Image.Image) -> dict[str, Any]:
-    if isinstance(part, str):
-        return {"type": "text", "text": part}
-    return {"type": "image_url", "image_url": {"url": _data_uri(part)}}
-
-
-def _data_uri(image: Image.Image) -> str:
-    data, mime_type = encode_for_model(image, _LOSSLESS)
-    return f"data:{mime_type};base64,{base64.b64encode(data).decode('ascii')}"
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Await ``work``, which goes on to its end even where the waiting for it is cancelled."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _is_worth_repeating(status: int) -> bool:
@@ -223,31 +216,29 @@ def _is_worth_repeating(status: int) -> bool:
 
 def _retry_after(headers: Any) -> float | None:
     """Seconds of the header Retry-After, which holds seconds or a date; None without one."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
+    value = str(headers.get("retry-after", ""))
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value, re.ASCII):
+        return float(value)
     try:
         when = parsedate_to_datetime(value)
         return max(0.0, (when - datetime.now(when.tzinfo)).total_seconds())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
 def _text_of(completion: Any) -> str:
     """The text of the first choice; the client does not check what the server sent."""
-    choices = getattr(completion, "choices", None)
+    choices = completion.get("choices") if isinstance(completion, dict) else None
     if not isinstance(choices, list) or not choices:
         raise ModelError(f"expected a chat completion with choices, got {shorten(completion)}")
-    message = getattr(choices[0], "message", None)
-    content = getattr(message, "content", None)
+    choice = choices[0] if isinstance(choices[0], dict) else {}
+    message = choice.get("message")
+    content = message.get("content") if isinstance(message, dict) else None
     if not isinstance(content, str) or not content.strip():
-        reason = getattr(choices[0], "finish_reason", None)
+        reason = choice.get("finish_reason")
         hint = "; raise max_tokens" if reason == "length" else ""
         raise ModelError(
-            f"expected a reply with text, got {shorten(content)} (finish reason {reason!r}{hint})"
+            f"expected a reply with text, got {shorten(content)} "
+            f"(finish reason {shorten(reason)}{hint})"
         )
     return content

@@ -1,0 +1,1 @@
+"""Fetches an image from the public internet: every check is ours, and no setting weakens one."""

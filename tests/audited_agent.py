@@ -1,0 +1,104 @@
+"""An agent as the README sets it up, in a process of its own that notes what it opens.
+
+``python -m tests.audited_agent langchain|llamaindex SERVER`` talks to the model at SERVER twice.
+During the second talk, with all modules loaded, it notes every file that Python opens and every
+host that is looked up or connected to, and prints them as JSON.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from tests.pages import base64_of, noise, png_of
+
+URL = "https://images.example/page.png"
+TOTAL = "What is the total?"
+
+_noting = False
+_noted: list[list[str]] = []
+
+
+def _note(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _noting:
+        return
+    if event == "open":
+        _noted.append([event, str(arguments[0])])
+    elif event in ("socket.connect", "socket.sendto", "socket.bind"):
+        _noted.append([event, str(arguments[1])])
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        _noted.append([event, str(arguments[0]), str(arguments[1:2])])
+    elif event in ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "urllib.Request"):
+        _noted.append([event, str(arguments[0])])
+
+
+def langchain(server: str) -> None:
+    """The tool, the middleware and the Runnable, in one agent."""
+    from langchain.agents import create_agent
+    from langchain_core.messages import HumanMessage
+    from langchain_openai import ChatOpenAI
+
+    from langchain_cropvlm import ZoomMiddleware, ZoomTool, zoom_messages
+
+    model = ChatOpenAI(model="gpt-4.1-nano", base_url=server, api_key="x", max_retries=0)  # type: ignore[arg-type]
+    agent: Any = create_agent(model, [ZoomTool()], middleware=[ZoomMiddleware(on_error="skip")])
+    zoom = zoom_messages(on_error="skip")
+
+    def talk() -> None:
+        content: list[str | dict[str, Any]] = [
+            {"type": "text", "text": TOTAL},
+            {"type": "image", "base64": base64_of(noise()), "mime_type": "image/png"},
+            {"type": "image_url", "image_url": {"url": URL}},
+            {"type": "image", "url": "/etc/hostname"},
+        ]
+        agent.invoke({"messages": zoom.invoke([HumanMessage(content)])})
+
+    _twice(talk)
+
+
+def llamaindex(server: str) -> None:
+    """The tool in an agent, chat messages, and a postprocessor."""
+    from llama_index.core.agent.workflow import FunctionAgent
+    from llama_index.core.llms import ChatMessage, ImageBlock, TextBlock
+    from llama_index.core.memory import ChatMemoryBuffer
+    from llama_index.core.schema import ImageNode, NodeWithScore
+    from llama_index.llms.openai import OpenAI
+
+    from llamaindex_cropvlm import (
+        ZoomPostprocessor,
+        ZoomToolSpec,
+        with_tool_images,
+        zoom_chat_messages,
+    )
+
+    llm = with_tool_images(
+        OpenAI(model="gpt-4.1-nano", api_base=server, api_key="x", max_retries=0)
+    )
+    post = ZoomPostprocessor(on_error="skip")
+
+    async def talk() -> None:
+        page = png_of(noise())
+        blocks = [TextBlock(text=TOTAL), ImageBlock(image=page), ImageBlock(url=URL)]
+        message = zoom_chat_messages([ChatMessage(role="user", blocks=blocks)], on_error="skip")[0]
+        nodes = [ImageNode(image_url=URL), ImageNode(image=base64_of(noise()))]
+        post.postprocess_nodes([NodeWithScore(node=node) for node in nodes], query_str=TOTAL)
+        tools: list[Any] = [*ZoomToolSpec().to_tool_list()]
+        agent = FunctionAgent(tools=tools, llm=llm, streaming=False)
+        await agent.run(message, memory=ChatMemoryBuffer.from_defaults(llm=llm))
+
+    with asyncio.Runner() as runner:  # the client's connections belong to one event loop
+        _twice(lambda: runner.run(talk()))
+
+
+def _twice(talk: Any) -> None:
+    global _noting
+    talk()
+    _noting = True
+    talk()
+    _noting = False
+
+
+if __name__ == "__main__":
+    sys.addaudithook(_note)
+    {"langchain": langchain, "llamaindex": llamaindex}[sys.argv[1]](sys.argv[2])
+    print(json.dumps(_noted))
