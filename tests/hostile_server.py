@@ -202,6 +202,7 @@ class LocalFetcher(Fetcher):
         if self._trusting is None:
             return context
         fresh = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        fresh.options = context.options
         assert (fresh.verify_mode, fresh.check_hostname) == (
             context.verify_mode,
             context.check_hostname,

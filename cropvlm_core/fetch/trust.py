@@ -23,6 +23,8 @@ def tls_context() -> ssl.SSLContext:
     """Return the context of all fetches: certificate and host name checked, TLS 1.2 or newer."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Some builds of Python take a cut connection for its end: what came may lack a part.
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
     if sys.platform == "win32":  # pragma: no cover
         for certificate, encoding, trusted in ssl.enum_certificates("ROOT"):
             if encoding == "x509_asn" and (
