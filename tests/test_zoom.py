@@ -261,9 +261,9 @@ def test_a_batch_keeps_its_order_and_opens_each_image_once(
 ) -> None:
     decoded: list[object] = []
 
-    def counted(image: Any) -> Image.Image:
+    def counted(image: Any, **how: Any) -> Image.Image:
         decoded.append(image)
-        return open_image(image)
+        return open_image(image, **how)
 
     monkeypatch.setattr(questions_module, "open_image", counted)
     PAGE.save(tmp_path / "a.png")
