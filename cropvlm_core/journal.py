@@ -106,6 +106,9 @@ class Journal:
 
     def drop(self, unwanted: Callable[[Mapping[str, Any]], bool]) -> int:
         """Take rows out, in one step for whoever reads the file; return how many."""
+        with contextlib.closing(self.rows()) as rows:
+            if not any(map(unwanted, rows)):
+                return 0
         aside = self.folder / f"{ROWS_FILE}.part"
         kept = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o644)
         dropped = 0
@@ -117,11 +120,10 @@ class Journal:
                         dropped += 1
                     else:
                         stream.write(to_line(row))
-            if dropped:
-                os.fsync(kept)
-                aside.replace(self.folder / ROWS_FILE)
-                _sync_folder(self.folder)
-                kept, self._file = self._file, kept
+            os.fsync(kept)
+            aside.replace(self.folder / ROWS_FILE)
+            _sync_folder(self.folder)
+            kept, self._file = self._file, kept
         finally:
             os.close(kept)
             aside.unlink(missing_ok=True)

@@ -119,6 +119,7 @@ async def report(name: str, work: Callable[..., Awaitable[object]], what: Any) -
     start = time.perf_counter()
     await work(what)
     seconds = time.perf_counter() - start
+    await asyncio.sleep(0.01)  # a wait that the work ended is one too
     ticking.cancel()
     late.sort()
     print(

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cropvlm_core.box import Box
-from cropvlm_core.bulk import BulkProgress, BulkReport, zoom_pages
+from cropvlm_core.bulk import BulkProgress, BulkReport, read_rows, zoom_pages
 from cropvlm_core.bulk.run import PATIENCE
 from cropvlm_core.cropper import FixedCropper
 from cropvlm_core.errors import (
@@ -78,6 +78,14 @@ def test_a_row_is_what_zooming_one_page_says(tmp_path: Path) -> None:
         assert row["seconds"] > 0
         assert alone.crop is not None
         assert (tmp_path / "out" / file).read_bytes() == encode_png(alone.crop.image)
+
+
+def test_rows_are_read_one_by_one(tmp_path: Path) -> None:
+    page(tmp_path / "pages" / "a.png")
+    zoom(tmp_path / "pages", tmp_path / "out")
+    assert list(read_rows(tmp_path / "out")) == rows(tmp_path / "out")
+    with pytest.raises(DataError, match="expected a folder of a bulk job"):
+        read_rows(tmp_path / "pages").__next__()
 
 
 def test_what_is_a_page_of_a_folder(tmp_path: Path) -> None:
@@ -301,6 +309,9 @@ def test_what_is_no_image_has_a_row_that_says_so(tmp_path: Path) -> None:
     page(tmp_path / "later.png", 5)
     report = zoom(pages, out)  # a file may be there later, but a letter is no picture
     assert (report.ok, report.failed, report.fresh) == (2, 1, 1)
+    report = zoom(pages, tmp_path / "both", WHAT)
+    report = zoom(pages, tmp_path / "both", [*WHAT, "Who?"])
+    assert (report.ok, report.failed, report.fresh, report.missing) == (4, 2, 3, 0)
     page(pages / "good.png", 6)
     assert zoom(pages, out, again=True).fresh == 2
     assert {row["status"] for row in rows(out)} == {"ok", "failed"}

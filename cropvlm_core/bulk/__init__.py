@@ -8,7 +8,7 @@
     print(report.ok, report.failed, report.quarantined)
 """
 
-from cropvlm_core.bulk.door import zoom_pages
+from cropvlm_core.bulk.door import read_rows, zoom_pages
 from cropvlm_core.bulk.results import BulkProgress, BulkReport
 
-__all__ = ["BulkProgress", "BulkReport", "zoom_pages"]
+__all__ = ["BulkProgress", "BulkReport", "read_rows", "zoom_pages"]

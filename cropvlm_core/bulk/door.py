@@ -2,10 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from cropvlm_core import journal
 from cropvlm_core.bulk.crew import Crew
 from cropvlm_core.bulk.ledger import Ledger
 from cropvlm_core.bulk.pages import Pages
@@ -17,6 +18,7 @@ from cropvlm_core.errors import ImageError
 from cropvlm_core.journal import Journal
 
 _JOB = "cropvlm bulk 1"  # the form of rows and keys
+_WHAT = "bulk job"
 _MIB = 2**20
 
 
@@ -108,15 +110,15 @@ def zoom_pages(
             "crops": crops,
             "overlays": overlays,
         }
-        with Journal(folder, settings, what="bulk job") as journal:
-            journal.drop(_failed if again else _may_go_well_now)
-            ledger = Ledger(journal.rows())
+        with Journal(folder, settings, what=_WHAT) as store:
+            store.drop(_failed if again else _may_go_well_now)
+            ledger = Ledger(store.rows())
             for name in [CROPS] * crops + [OVERLAYS] * overlays:
                 _make_folder(folder / name)
             run = Run(
                 pages,
                 crew,
-                journal,
+                store,
                 ledger,
                 loaded["cropper"],
                 timeout=timeout,
@@ -137,6 +139,16 @@ def zoom_pages(
         missing=run.total - run.done,
         seconds=time.monotonic() - start,
     )
+
+
+def read_rows(folder: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
+    """Read the rows of a bulk job one by one, in the order in which they were written.
+
+    Raises:
+        DataError: there is no such file, or a line is no row. A last line without its end is left
+            out: the job is writing it, or was killed.
+    """
+    return journal.read_rows(Path(folder), _WHAT)
 
 
 def _failed(row: Mapping[str, Any]) -> bool:

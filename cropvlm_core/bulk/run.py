@@ -161,9 +161,8 @@ class Run:
 
     def _refuse(self, worker: WorkerProcess, said: Said) -> None:
         """A typed error: the row says it, and the worker is as good as before."""
-        for key in worker.keys:
-            self.ledger.release(key)
-        self._write_nothing(worker, worker.page.asked, "failed", said["code"], said["error"])
+        left = self._left(worker)
+        self._write_nothing(worker, left, "failed", said["code"], said["error"])
         worker.stage = "idle"
         if said["code"] not in _MODEL:
             return
@@ -174,9 +173,7 @@ class Run:
 
     def _lose(self, worker: WorkerProcess, reason: str, error: str) -> None:
         """A page that cost us its worker: a second try later, or the end of it."""
-        for key in worker.keys:
-            self.ledger.release(key)
-        left = tuple(worker.keys.values()) or worker.page.asked
+        left = self._left(worker)
         if self._attempt == 1:
             self._suspects.append(dataclasses.replace(worker.page, asked=left))
             return
@@ -184,6 +181,12 @@ class Run:
             left = (*left, *self._also)
             self._given_up = True
         self._write_nothing(worker, left, "quarantined", reason, error)
+
+    def _left(self, worker: WorkerProcess) -> tuple[Asked, ...]:
+        """The questions that a worker got no further with; their keys are free again."""
+        for key in worker.keys:
+            self.ledger.release(key)
+        return tuple(worker.keys.values()) or worker.page.asked
 
     def _write_nothing(
         self,

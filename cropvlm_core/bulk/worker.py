@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from cropvlm_core.bulk import bounds
 from cropvlm_core.cropper import Cropper
 from cropvlm_core.errors import CropVLMError, ImageError, MissingExtraError
@@ -82,32 +84,42 @@ class Work:
 def serve(connection: Connection, work: Work) -> None:
     """Zoom pages until the other side closes the connection, or something breaks."""
     bounds.prepare(work.threads)
-    try:
-        cropper = work.load()
-        pipeline = ZoomPipeline(
-            cropper, max_crops=work.max_crops, min_confidence=work.min_confidence
-        )
-        if not str(work.cropper).startswith("openai:"):  # there each question costs money
-            _try_out(pipeline)
-    except CropVLMError as error:
-        _say(connection, kind="unfit", **_in_words(error))
-        return
-    name = work.cropper if isinstance(work.cropper, str) else cropper.name
-    _say(connection, kind="ready", cropper=name, version=cropper.version)
-    bounds.limit_memory(work.memory)
-    bounds.silence()
-    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody is there
         try:
-            while True:
-                _zoom_page(connection, work, pipeline, name)
-        except _DiskError as error:
-            cause = error.cause
-            _say(connection, kind="unwritable", errno=cause.errno, error=cause.strerror)
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            raise
-        except Exception as error:  # noqa: BLE001 - of a page's making, or a bug: its row names it
-            what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            _say(connection, kind="broke", error=what[:1000])
+            pipeline = _pipeline(work)
+        except CropVLMError as error:
+            _say(connection, kind="unfit", **_in_words(error))
+            return
+        cropper = pipeline.cropper
+        name = work.cropper if isinstance(work.cropper, str) else cropper.name
+        _say(connection, kind="ready", cropper=name, version=cropper.version)
+        bounds.limit_memory(work.memory)
+        bounds.silence()
+        _zoom_pages(connection, work, pipeline, name)
+
+
+def _pipeline(work: Work) -> ZoomPipeline:
+    """Load the cropper, and zoom once: is it the cropper that fails, or a page?"""
+    cropper = work.load()
+    pipeline = ZoomPipeline(cropper, max_crops=work.max_crops, min_confidence=work.min_confidence)
+    if not str(work.cropper).startswith("openai:"):  # there each question costs money
+        pipeline.zoom(Image.new("RGB", (64, 64), "white"), "What is this?")
+    return pipeline
+
+
+def _zoom_pages(connection: Connection, work: Work, pipeline: ZoomPipeline, name: str) -> None:
+    """Take page after page, and say what ended it."""
+    try:
+        while True:
+            _zoom_page(connection, work, pipeline, name)
+    except _DiskError as error:
+        cause = error.cause
+        _say(connection, kind="unwritable", errno=cause.errno, error=cause.strerror)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        raise
+    except Exception as error:  # noqa: BLE001 - of a page's making, or a bug: its row names it
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        _say(connection, kind="broke", error=what[:1000])
 
 
 class _DiskError(Exception):
@@ -199,10 +211,3 @@ def _out_of_memory(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
-
-
-def _try_out(pipeline: ZoomPipeline) -> None:
-    """Zoom once: a cropper that fails on any page is told from a page that kills any cropper."""
-    from PIL import Image
-
-    pipeline.zoom(Image.new("RGB", (64, 64), "white"), "What is this?")

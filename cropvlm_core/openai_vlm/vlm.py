@@ -155,10 +155,10 @@ class OpenAIVLM:
                     ) from error
                 pause = None
             except (ValueError, RecursionError) as error:
-                got = shorten(error.doc) if isinstance(error, json.JSONDecodeError) else repr(error)
-                raise ModelError(
-                    f"expected JSON from {shorten(self.model)}, got {shorten(got, 200)}"
-                ) from error
+                got = type(error).__name__  # no text, or nesting or digits without end
+                if isinstance(error, json.JSONDecodeError):
+                    got = shorten(error.doc)
+                raise ModelError(f"expected JSON from {shorten(self.model)}, got {got}") from error
             else:
                 return _text_of(completion)
             await self._pause(pause, attempt, deadline)

@@ -72,7 +72,7 @@ def bombs() -> Iterator[HostileFile]:
     yield HostileFile("bomb-tile.tif", tiff(tags, pixels=rows), "refused", True)
     # 20 MiB, so that no reader can do without reading it all
     yield HostileFile(
-        "bomb-large.png", png(30_000, 30_000, pixels=bytes(20 * 2**20 - 200)), "refused"
+        "bomb-large.png", png(30_000, 30_000, pixels=bytes(20 * 2**20 - 200)), "refused", True
     )
     yield HostileFile("over-20-MiB.png", png(10, 10, after=bytes(20 * 2**20)), "refused")
 
