@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageEnhance
@@ -283,8 +282,7 @@ def _open_once(questions: Sequence[VisualQuestion]) -> list[VisualQuestion]:
     upright: dict[object, Image.Image] = {}
     opened: list[VisualQuestion] = []
     for question in questions:
-        image = question.image
-        key: object = image if isinstance(image, str | bytes | Path) else id(image)
+        key = question.shown
         twin = question.opened(upright.get(key))
         upright.setdefault(key, twin.open())
         opened.append(twin)

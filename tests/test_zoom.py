@@ -383,3 +383,12 @@ def test_follow_is_the_only_room_that_applies_rules() -> None:
         if word in file.read_text(encoding="utf-8")
     }
     assert using <= {"zoom.py", "cropper.py"}
+
+
+def test_pages_of_one_file_are_told_apart_in_a_batch(tmp_path: Path) -> None:
+    first, *others = [Image.new("RGB", (300, 300), colour) for colour in ("red", "lime", "blue")]
+    first.save(tmp_path / "a.tiff", save_all=True, append_images=others)
+    asked = [VisualQuestion(tmp_path / "a.tiff", "What?", page=n) for n in (1, 2, 3, 2)]
+    zooms = ZoomPipeline(FixedCropper(BOX)).zoom_batch(asked)
+    seen = [zoom.image.getpixel((5, 5)) for zoom in zooms]
+    assert seen == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 255, 0)]

@@ -108,7 +108,7 @@ class Run:
 
     def _opened(self, batch: Sequence[_One]) -> Iterator[_One]:
         """Each question while its page is open; neighbours about one image share its decoding."""
-        for _, group in itertools.groupby(batch, key=lambda one: one.asked.image):
+        for _, group in itertools.groupby(batch, key=lambda one: one.asked.shown):
             upright = None
             for one in group:
                 try:

@@ -95,5 +95,5 @@ def image_name(asked: AnsweredQuestion) -> str | None:
 
 def _key(asked: AnsweredQuestion) -> str:
     image = image_name(asked)
-    parts = [asked.set_name, asked.id, asked.doc, image, asked.question, asked.answers]
+    parts = [asked.set_name, asked.id, asked.doc, image, asked.page, asked.question, asked.answers]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
@@ -97,8 +96,7 @@ def _opened(questions: Sequence[AnsweredQuestion]) -> list[AnsweredQuestion]:
     uprights: dict[object, Image.Image] = {}
     for question in questions:
         if id(question) not in twins:
-            image = question.image
-            key = image if isinstance(image, str | bytes | Path) else id(image)
+            key = question.shown
             twin = question.opened(uprights.get(key))
             uprights.setdefault(key, twin.open())
             twins[id(question)] = twin
