@@ -190,9 +190,9 @@ def test_questions_are_walked_by_keyboard(opened: Open, report: Path) -> None:
     assert title(page) == "What is number 1?"
     tab_to(page, "#question summary")
     page.keyboard.press("Enter")
-    assert page.locator("#question tbody tr").nth(2).is_visible()
+    page.locator("#question tbody tr").nth(2).wait_for(state="visible")
     page.keyboard.press("j")  # what was opened stays open
-    assert page.locator("#question tbody tr").nth(2).is_visible()
+    page.locator("#question tbody tr").nth(2).wait_for(state="visible")
 
 
 def test_keys_do_nothing_elsewhere_and_in_text(opened: Open, report: Path) -> None:

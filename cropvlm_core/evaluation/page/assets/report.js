@@ -201,10 +201,12 @@
   function answers(question, name) {
     const first = (told) => told.view === about.baseline || told.view === name;
     const views = about.views.filter((told) => told.view in question.views);
-    const more = make("details", {}, make("summary", {}, `The other views (${views.filter((told) => !first(told)).length})`),
+    const summary = make("summary", {}, `The other views (${views.filter((told) => !first(told)).length})`);
+    const more = make("details", {}, summary,
       answerTable(question, views.filter((told) => !first(told)), "The answers of the other views"));
     more.open = othersOpen;
-    more.addEventListener("toggle", () => (othersOpen = more.open));
+    // Not the event "toggle": it comes later, maybe when the next question is shown already.
+    summary.addEventListener("click", () => (othersOpen = !more.open));
     const caption = about.scored ? "Without and with the crop; the marked letters fit a right answer best" : "Without and with the crop";
     return [answerTable(question, views.filter(first), caption), more];
   }
