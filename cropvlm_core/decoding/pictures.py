@@ -2,6 +2,7 @@
 
 import io
 import threading
+from collections import deque
 from collections.abc import Iterator
 
 from PIL import (
@@ -28,6 +29,7 @@ _PLUGINS: dict[str, type[ImageFile.ImageFile]] = {
     "TIFF": TiffImagePlugin.TiffImageFile,
 }
 _LARGE = 16_000_000  # pixels
+_SMALL_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I;16N")  # below three bytes a pixel
 _LOADING = threading.Lock()  # a caller's lazy image may reach us from several threads
 
 
@@ -40,22 +42,23 @@ def decoded(survey: Survey) -> Image.Image:
     picture = _loaded(survey)
     if picture.mode == "RGB" and survey.orientation == 1 and not picture.has_transparency_data:
         return plain(picture)
-    rows = _packed(picture, survey)
+    bands = _packed(picture, survey)
     del picture  # its pixels need not wait in memory for ours
-    return Image.frombytes("RGB", survey.upright_size, rows)
+    return _unpacked(bands, survey.upright_size)
 
 
-def decoded_rows(survey: Survey) -> Iterator[bytes | bytearray]:
+def decoded_rows(survey: Survey) -> Iterator[bytes]:
     """Decode a surveyed page and yield its upright rows from the top, three bytes a pixel.
 
     Raises:
         UnreadableError: before the first: what decodes is no whole picture.
     """
     picture = _loaded(survey)
-    if picture.width * picture.height > _LARGE:
-        rows = _packed(picture, survey)
+    if picture.width * picture.height > _LARGE and picture.mode not in _SMALL_MODES:
+        bands = _packed(picture, survey)
         del picture  # whoever receives the rows takes as much memory again
-        yield rows
+        while bands:
+            yield bands.popleft()
         return
     for band in upright_bands(picture, survey.orientation, inverted=survey.inverted):
         yield band.tobytes()
@@ -112,14 +115,22 @@ def _loaded(survey: Survey) -> Image.Image:
     return picture
 
 
-def _packed(picture: Image.Image, survey: Survey) -> bytearray:
-    rows = bytearray(3 * picture.width * picture.height)
-    end = 0
-    for band in upright_bands(picture, survey.orientation, inverted=survey.inverted):
-        part = band.tobytes()
-        rows[end : end + len(part)] = part
-        end += len(part)
-    return rows
+def _packed(picture: Image.Image, survey: Survey) -> deque[bytes]:
+    """Upright RGB rows, three bytes a pixel, in bands from the top."""
+    bands = upright_bands(picture, survey.orientation, inverted=survey.inverted)
+    return deque(band.tobytes() for band in bands)
+
+
+def _unpacked(bands: deque[bytes], size: tuple[int, int]) -> Image.Image:
+    """The RGB picture of these bands; they are used up, so that both never lie in memory whole."""
+    picture = Image.new("RGB", size, None)
+    top = 0
+    while bands:
+        rows = bands.popleft()
+        band = Image.frombytes("RGB", (size[0], len(rows) // (3 * size[0])), rows)
+        picture.paste(band, (0, top))
+        top += band.height
+    return picture
 
 
 def _check_same(picture: Image.Image, survey: Survey, *, at_most: bool = False) -> None:

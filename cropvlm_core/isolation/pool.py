@@ -29,6 +29,12 @@ _MOST_WORKERS = 4
 _PIPE = 2**20  # bytes
 _START_SECONDS = 60.0  # on a machine that is very busy
 _KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "LANG", "LC_ALL")
+_SETTINGS = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**22),  # glibc: give large pictures' memory back at once,
+    "MALLOC_TRIM_THRESHOLD_": str(2**25),  # whatever sizes came before
+}
 _MAIN = """import json, sys
 sys.path[:] = json.loads(sys.argv[1])
 from cropvlm_core.isolation.worker import main
@@ -245,7 +251,7 @@ def _import_path() -> list[str]:
 def _environment() -> dict[str, str]:
     """What a worker may know of our environment: no key is in there."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return kept | _SETTINGS
 
 
 def _widen(*pipes: int) -> None:

@@ -129,7 +129,7 @@ def send_reason(pipe: io.RawIOBase, reason: str) -> None:
     write_all(pipe, text)
 
 
-def write_all(pipe: io.RawIOBase, data: bytes | bytearray) -> None:
+def write_all(pipe: io.RawIOBase, data: bytes) -> None:
     """Write every byte, however few the pipe takes at once."""
     view = memoryview(data).cast("B") if data else memoryview(b"")
     while view:
@@ -169,7 +169,7 @@ def _picture(pipe: io.RawIOBase, size: tuple[int, int]) -> Image.Image:
     width, height = size
     if 3 * width * height <= _AT_ONCE:
         return Image.frombytes("RGB", size, _whole(pipe, 3 * width * height))
-    picture = Image.new("RGB", size)
+    picture = Image.new("RGB", size, None)
     rows = max(1, _READ // (3 * width))
     for top in range(0, height, rows):
         here = min(rows, height - top)

@@ -33,7 +33,7 @@ CPU_SECONDS = 4
 """Processor time of one job, in seconds."""
 
 _DECODING = MAX_MEMORY + 30_000_000  # bytes: what a survey allows, and the file
-_DRAWING = 340_000_000  # bytes: the same, with the reader of PDFs that is loaded for it
+_DRAWING = 320_000_000  # bytes: the same, with the reader of PDFs that is loaded for it
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def _serve(job: Job, replies: FileIO) -> None:
             write_all(replies, band)
 
 
-def _begun(job: Job) -> tuple[tuple[int, int], int, Iterator[bytes | bytearray]]:
+def _begun(job: Job) -> tuple[tuple[int, int], int, Iterator[bytes]]:
     """Width and height, the number of pages, and the rows to come."""
     if job.what == "decode":
         return job.survey.upright_size, 1, decoded_rows(job.survey)
