@@ -140,6 +140,7 @@ def _train(given: argparse.Namespace) -> None:
             reading_minutes=reading,
             producers=given.producers or max(1, cores - 3),
             readers=1 if cores < 8 else 3,
+            rest=3.0 if small else 0.0,
             pixels=given.pixels or (1_300_000 if small else 12_000_000),
             store=4_000_000_000 if small else 30_000_000_000,
             **chosen,

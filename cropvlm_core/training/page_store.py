@@ -64,13 +64,14 @@ class Preparation:
         )  # fmt: skip
 
 
-def produce(folder: Path, how: Preparation, source: str) -> None:
+def produce(folder: Path, how: Preparation, source: str, rest: float = 0.0) -> None:
     """Render pages and store their lessons until the parent process ends.
 
     Args:
         folder: where the files go; each appears whole or not at all.
         how: how pages become lessons.
         source: seed of all chance, another one for each producer.
+        rest: sleep so many times the processor time of each page: cores are wanted elsewhere.
     """
     torch.set_num_threads(1)
     if hasattr(os, "nice"):
@@ -80,7 +81,9 @@ def produce(folder: Path, how: Preparation, source: str) -> None:
     for number in itertools.count():
         if os.getppid() != parent:
             return
+        begun = time.process_time()
         one = how.of_seed(rng.randrange(VALIDATION_SEED))
+        time.sleep(rest * (time.process_time() - begun))
         if one is None:
             continue
         shape = tuple(one.pixels.shape)

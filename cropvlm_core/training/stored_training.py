@@ -49,6 +49,7 @@ class StoredPlan:
         reading_minutes: the first part: letters and words, no questions.
         device: "cuda", "cpu", ...
         producers, readers: processes that render pages and that draw batches.
+        rest: a producer sleeps so many times the processor time that a page took.
         pixels: input pixels of a batch; every step takes two.
         questions: questions a page and step.
         store: bytes of lessons kept for reuse.
@@ -64,6 +65,7 @@ class StoredPlan:
     device: str = "cuda"
     producers: int = 13
     readers: int = 3
+    rest: float = 0.0
     pixels: int = 12_000_000
     questions: int = 8
     store: int = 30_000_000_000
@@ -122,7 +124,9 @@ def _producers(plan: StoredPlan, store: Path, step: int) -> Iterator[None]:
     started = []
     for number in range(plan.producers):
         source = f"{plan.seed}-{step}-{number}"
-        process = context.Process(target=produce, args=(store, plan.pages, source), daemon=True)
+        process = context.Process(
+            target=produce, args=(store, plan.pages, source, plan.rest), daemon=True
+        )
         process.start()
         started.append(process)
     try:
@@ -140,10 +144,12 @@ class _Run:
     ) -> None:
         self.plan, self.folder, self.store = plan, folder, store
         self.device = torch.device(plan.device)
+        # Each device's faster one; on CPUs by a sixth.
+        self.layout = torch.contiguous_format if plan.device == "cpu" else torch.channels_last
         torch.manual_seed(plan.seed)
         self.network = PolicyNetwork(plan.size).to(
             self.device,
-            memory_format=torch.channels_last,  # type: ignore[call-overload]
+            memory_format=self.layout,  # type: ignore[call-overload]
         )
         self.averaged = PolicyNetwork(plan.size).to(self.device)
         self.optimizer = torch.optim.AdamW(
@@ -200,7 +206,7 @@ class _Run:
     def _learn(self, stored: dict[str, Tensor], *, pointing: bool) -> dict[str, Tensor]:
         """Add the gradient of one batch."""
         batch = on_device(stored, self.device, self.plan.questions)
-        batch.pixels = batch.pixels.contiguous(memory_format=torch.channels_last)
+        batch.pixels = batch.pixels.contiguous(memory_format=self.layout)
         with self._half():
             loss, figures = lesson_losses(self.network, batch, pointing=pointing)
         (loss / 2).backward()  # type: ignore[no-untyped-call]
