@@ -13,6 +13,10 @@ packages=(
   # opens the evaluation's page in the tests
   chromium
   openssl # makes the certificate of the tests' own server
+  # lays out the pages of HTML that training draws (WeasyPrint)
+  libpango-1.0-0
+  libpangoft2-1.0-0
+  libharfbuzz-subset0
   # fonts that pages are rendered with (never copied into the repository)
   fontconfig
   fonts-anonymous-pro

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from cropvlm_core.box import Box
+from cropvlm_core.embedded.question_input import fold
 from cropvlm_core.questions import AnsweredQuestion, write_questions
 from cropvlm_core.training.pages import render_page
+from cropvlm_core.training.pages.asking import ANY_FORMS, spoken
+from cropvlm_core.training.pages.fields import pick_fields
+from cropvlm_core.training.pages.html.entries import TRADES
 from cropvlm_core.training.pages.sheet import Page, Span
+from cropvlm_core.training.pages.wordings import is_held_out
 
 VALIDATION_SEED = 10**9
 """Seeds from here on are for validation; training never draws them."""
@@ -35,6 +41,37 @@ def validation_questions(
         if questions and (page.kind != "lines" or kind == "lines"):
             yield from questions
             count -= 1
+        seed += 1
+
+
+def unanswerable_questions(count: int, kind: str | None = None) -> Iterator[AnsweredQuestion]:
+    """Questions about ``count`` validation pages that none of their pages answers, without boxes.
+
+    They ask for labelled values of which no word stands on the page, in the wordings of training;
+    their ``field`` is ``unanswerable``. For fitting what a policy's confidence means.
+    """
+    seed = VALIDATION_SEED
+    while count > 0:
+        page, rng = render_page(seed, kind), random.Random(seed)
+        printed = {fold(word.text) for word in page.words}
+        image, number = page.image.convert("RGB"), 0
+        for entry in pick_fields(rng, 12, TRADES) if page.kind != "lines" else ():
+            name = entry.field.asked[0] if entry.field.asked else entry.label
+            names = (name, entry.label, *entry.field.printed, *entry.field.asked)
+            words = {fold(word) for one in names if not one.endswith("?") for word in one.split()}
+            if number == 4 or printed & words:
+                continue
+            forms = [form for form in ANY_FORMS.split("|") if not is_held_out(form)]
+            question = spoken(
+                rng, name if name.endswith("?") else rng.choice(forms).format(q=name, d="page")
+            )
+            doc = f"{page.kind}-{seed}"
+            yield AnsweredQuestion(
+                image, question, id=f"{doc}-none-{number}", field="unanswerable", doc=doc,
+                set_name=page.kind,
+            ).opened(image)  # fmt: skip
+            number += 1
+        count -= number > 0
         seed += 1
 
 

@@ -7,9 +7,22 @@ from typing import Protocol
 
 from cropvlm_core.training.pages.degrade import degrade, window
 from cropvlm_core.training.pages.forms import form
+from cropvlm_core.training.pages.html import (
+    booking,
+    boxed_form,
+    ledger,
+    paper,
+    price_list,
+    slide,
+    spec_sheet,
+    timetable,
+    web_page,
+)
+from cropvlm_core.training.pages.html.render import need_renderer
 from cropvlm_core.training.pages.invoices import invoice, order, statement
 from cropvlm_core.training.pages.labels import label
 from cropvlm_core.training.pages.letters import letter
+from cropvlm_core.training.pages.plots import need_plots, plot
 from cropvlm_core.training.pages.pointers import point_at_words
 from cropvlm_core.training.pages.prose import lines
 from cropvlm_core.training.pages.receipts import receipt
@@ -28,21 +41,42 @@ class Drawer(Protocol):
 
 
 KINDS: dict[str, tuple[Drawer, float]] = {
-    "receipt": (receipt, 0.24),
-    "invoice": (invoice, 0.12),
-    "order": (order, 0.15),
-    "statement": (statement, 0.06),
-    "form": (form, 0.11),
-    "letter": (letter, 0.04),
-    "table": (table, 0.06),
-    "label": (label, 0.03),
-    "screen": (screen, 0.04),
-    "chart": (chart, 0.02),
+    "receipt": (receipt, 0.20),
+    "invoice": (invoice, 0.082),
+    "order": (order, 0.104),
+    "statement": (statement, 0.041),
+    "form": (form, 0.075),
+    "letter": (letter, 0.03),
+    "table": (table, 0.041),
+    "label": (label, 0.022),
+    "screen": (screen, 0.03),
+    "chart": (chart, 0.015),
     "sign": (sign, 0.02),
     "street": (street, 0.09),
     "lines": (lines, 0.02),
+    "booking": (booking, 0.05),
+    "ledger": (ledger, 0.03),
+    "boxed_form": (boxed_form, 0.03),
+    "timetable": (timetable, 0.02),
+    "price_list": (price_list, 0.015),
+    "spec_sheet": (spec_sheet, 0.02),
+    "paper": (paper, 0.02),
+    "web_page": (web_page, 0.01),
+    "slide": (slide, 0.01),
+    "plot": (plot, 0.025),
 }
 """Every kind of page: how it is drawn, and its share of the training pages."""
+
+
+def need_programs() -> None:
+    """Make sure that every kind of page can be drawn.
+
+    Raises:
+        MissingExtraError: WeasyPrint (with the system library pango), pypdfium2 or matplotlib is
+            not installed.
+    """
+    need_renderer()
+    need_plots()
 
 
 def render_page(
@@ -62,6 +96,9 @@ def render_page(
         cut: for training, cut some pages of kinds other than receipts to a random window, so that
             the network sees their print in other sizes and surroundings.
         pointers: how many questions to add that any page answers (see ``pointers``).
+
+    Raises:
+        MissingExtraError: what draws a page of this kind is not installed (see ``need_programs``).
     """
     rng = random.Random(seed)
     if kind is None:

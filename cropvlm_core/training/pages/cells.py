@@ -50,7 +50,7 @@ class House:
 
 
 @functools.cache
-def _pairs() -> list[list[tuple[Face, Face]]]:
+def face_pairs() -> list[list[tuple[Face, Face]]]:
     """Upright faces with their bold sisters, grouped by family."""
     plain: dict[str, list[Face]] = {}
     bold: dict[str, list[Face]] = {}
@@ -64,8 +64,8 @@ def _pairs() -> list[list[tuple[Face, Face]]]:
 
 def house_style(rng: random.Random, size: int) -> House:
     """A random house style; mostly one family, sometimes two unrelated faces."""
-    if _pairs() and rng.random() < 0.8:
-        regular, bold = rng.choice(rng.choice(_pairs()))
+    if face_pairs() and rng.random() < 0.8:
+        regular, bold = rng.choice(rng.choice(face_pairs()))
     else:
         role: Role = rng.choice(("sans", "sans", "serif", "mono"))
         regular, bold = pick_face(rng, role, bold=False), pick_face(rng, bold=True)

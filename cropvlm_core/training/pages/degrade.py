@@ -34,14 +34,14 @@ def degrade(page: Page, rng: random.Random) -> Page:
     if rng.random() < 0.35:
         image = image.filter(ImageFilter.GaussianBlur(rng.uniform(0.3, 1.1)))
     if rng.random() < 0.15:
-        image = image.filter(rng.choice((ImageFilter.MinFilter(3), ImageFilter.SHARPEN)))
+        thicker = rng.choice((ImageFilter.MinFilter(3), ImageFilter.SHARPEN))
+        image = image.filter(thicker if _print_height(words) > 14 else ImageFilter.SHARPEN)
     if rng.random() < 0.35:
         image = _light(image, rng)
     if rng.random() < 0.4:
         image = _noise(image, rng)
     if rng.random() < 0.12:
-        threshold = rng.randint(110, 190)
-        image = image.point([0 if value < threshold else 255 for value in range(256)])
+        image = _black_and_white(image, rng)
     if rng.random() < 0.4:
         held = io.BytesIO()
         image.save(held, "JPEG", quality=rng.randint(25, 85))
@@ -126,6 +126,20 @@ def _fade(image: Image.Image, rng: random.Random) -> Image.Image:
     """Ink that is not black on paper that is not white; a thermal print that has faded."""
     low, high = rng.randint(0, 130), rng.randint(190, 255)
     return image.point([round(low + (high - low) * value / 255) for value in range(256)])
+
+
+def _print_height(words: list[Word]) -> float:
+    """Height of the usual word in pixels; thickened, print of few pixels would run together."""
+    return float(np.median([word.span[3] - word.span[1] for word in words])) if words else 0.0
+
+
+def _black_and_white(image: Image.Image, rng: random.Random) -> Image.Image:
+    """Black or white at a threshold between ink and paper, wherever these have come to lie."""
+    share = np.cumsum(image.histogram()) / (image.width * image.height)
+    paper = int(np.searchsorted(share, 0.5))
+    ink = int(np.searchsorted(share, 0.01 if paper > 110 else 0.99))
+    threshold = ink + (paper - ink) * rng.uniform(0.45, 0.75)
+    return image.point([0 if value < threshold else 255 for value in range(256)])
 
 
 def _scribble(image: Image.Image, rng: random.Random) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import ImageFont
@@ -256,15 +256,18 @@ def ask_table(
 
 def look_up(
     asker: Asker, rng: random.Random, columns: list[Column], printed: Printed, number: int, asked: int,
-    name: str,
+    name: str, by: Sequence[int] = (),
 ) -> None:  # fmt: skip
-    """Offer a question for one cell by what stands in one or two other cells of its row."""
+    """Offer a question for one cell by what stands in one or two other cells of its row.
+
+    ``by`` names the columns of these cells; without it they are drawn.
+    """
     row = printed.cells[number]
     others = [
         k for k, column in enumerate(columns)
         if k != asked and column is not NUMBERED and len(row[k]) > 1 and row[k] != "n/a"
     ]  # fmt: skip
-    known = rng.sample(others, min(len(others), rng.choice((1, 2, 2))))
+    known = list(by) or rng.sample(others, min(len(others), rng.choice((1, 2, 2))))
     same = [one for one in printed.cells if all(one[k] == row[k] for k in known)]
     if known and len(same) == 1:
         span = printed.spans[number][asked]

@@ -12,7 +12,7 @@ from cropvlm_core.training.pages.sheet import around
 
 LANGUAGES = ("de", "fr", "es", "it", "nl", "pt", "ms")
 
-_TITLES = {
+TITLES = {
     "invoice": {
         "en": "INVOICE|Invoice|Tax Invoice|TAX INVOICE|Commercial Invoice|Proforma Invoice|Bill|"
         "CREDIT NOTE|Credit Memo|Sales Invoice|Debit Note|Final Invoice|Interim Invoice",
@@ -34,14 +34,14 @@ _TITLES = {
         "it": "Estratto conto", "nl": "Rekeningafschrift", "pt": "Extrato", "ms": "Penyata Akaun",
     },
 }  # fmt: skip
-_PARTIES = (
+PARTIES = (
     ("Bill To|Billed to|Billing Address|Invoice to|Sold To|Customer|Client|Rechnungsempfänger",
      "billed|customer|client|invoiced"),
     ("Ship To|Deliver to|Delivery Address|Shipping Address|Consignee|Site Address", "shipped|delivered"),
     ("Remit To|Remit Address|Pay to|Remittance Address|Payable to", "remit|payee"),
     ("Vendor|Supplier|From|Seller|Sold by", "supplier|vendor|seller"),
 )  # fmt: skip
-_PARTY_FORMS = {
+PARTY_FORMS = {
     "billed": (
         "Who is this {d} billed to?|Who is the {l} company?|Which company is named under {l}?|"
         "Who has to pay this {d}?|What is the name under {l}?|Name of the {l} party?|Who is billed?",
@@ -64,16 +64,16 @@ _PARTY_FORMS = {
         "What is the address of the supplier?|Which address stands below {l}?|Where is {n}?",
     ),
 }
-_ISSUER = (
+ISSUER = (
     "Which company issued this {d}?|Who issued this {d}?|What company is at the top of the {d}?|"
     "Whose letterhead is it?|Which company is this {d} from?|Name of the issuing company?|Who sent this {d}?|"
     "Which company name is printed at the top?|company name at the top|What is the name of the sender?"
 )
-_ISSUER_ADDRESS = (
+ISSUER_ADDRESS = (
     "What is the address of {n}?|Where is {n} located?|Which address does {n} have?|"
     "What is the address of the company that issued this {d}?|address of {n}|Address of the sender?"
 )
-_PAGE_NO = (
+PAGE_NO = (
     "Which page is this?|What is the page number?|page number|Which page number is printed?|Page?"
 )
 
@@ -98,7 +98,7 @@ def party(
     room: float,
 ) -> float:  # fmt: skip
     """An address block under its caption; returns its bottom."""
-    names, roles = _PARTIES[which]
+    names, roles = PARTIES[which]
     label = rng.choice(names.split("|"))
     if rng.random() < 0.9:
         span = sheet.text(
@@ -111,7 +111,7 @@ def party(
         else:
             y += house.step() * 1.1
     name, lines = company(rng), address_lines(rng)
-    who, where = _PARTY_FORMS[roles.split("|")[0]]
+    who, where = PARTY_FORMS[roles.split("|")[0]]
     step = house.step() * rng.uniform(0.95, 1.15)
     bold = house.font(bold=rng.random() < 0.4)
     span = sheet.wrap(x, y, name, bold, room, ink=house.ink)
@@ -144,7 +144,7 @@ def head(
     language: str,
 ) -> tuple[float, float]:
     """Letterhead and title; returns the bottom of the left side and of the right side."""
-    titles = _TITLES[kind].get(language) or _TITLES[kind]["en"]
+    titles = TITLES[kind].get(language) or TITLES[kind]["en"]
     title = rng.choice(titles.split("|"))
     width, top = sheet.width, margin * rng.uniform(0.5, 1.2)
     left = top
@@ -156,7 +156,7 @@ def head(
     name = company(rng)
     font = house.font(rng.choice((1.0, 1.2, 1.5, 1.8)), bold=rng.random() < 0.7)
     span = sheet.wrap(x, left, name, font, width * 0.5 - x, ink=house.ink, leading=1.1)
-    asker.add(_ISSUER, name, span, "company")
+    asker.add(ISSUER, name, span, "company")
     left = span[3] + house.size * 0.4
     if rng.random() < 0.8:
         lines = address_lines(rng)
@@ -169,7 +169,7 @@ def head(
         for line in lines:
             spans.append(sheet.wrap(x, left, line, small, width * 0.5 - x, ink=house.ink))
             left = spans[-1][3] + house.size * 0.25
-        asker.add(_ISSUER_ADDRESS, " ".join(lines), around(spans), "address", n=name)
+        asker.add(ISSUER_ADDRESS, " ".join(lines), around(spans), "address", n=name)
         if rng.random() < 0.6:
             number = phone_text(rng)
             word = sheet.text(
@@ -200,5 +200,5 @@ def head(
             right = span[3] + house.size * 0.4
         else:
             span = sheet.text(width / 2, sheet.height - 2 * house.size, text, small, align="centre")
-        asker.add(_PAGE_NO, text, span, "page")
+        asker.add(PAGE_NO, text, span, "page")
     return max(left, low), right

@@ -9,7 +9,7 @@ from cropvlm_core.training.pages.asking import Asker
 from cropvlm_core.training.pages.cells import House
 from cropvlm_core.training.pages.press import Press, text_length
 
-_SUMS = {
+SUMS = {
     "subtotal": ("Subtotal|Sub-total|Net Total|Net Amount|Gross Total|Total excl. VAT|Goods Total|Gross",
                  "What is the {l}?|How much is the {l}?|{l}?|Give the {l}."),
     "discount": ("Discount|Less Discount|Rebate|Agency Commission|Less Commission",
@@ -32,7 +32,7 @@ def print_sums(
     money: Callable[[int], str],
 ) -> float:  # fmt: skip
     """Print the total and some of the sums that stand beside it; returns their bottom."""
-    kinds = [kind for kind in _SUMS if kind == "total" or rng.random() < 0.5]
+    kinds = [kind for kind in SUMS if kind == "total" or rng.random() < 0.5]
     due = rng.randrange(10 ** rng.randint(3, 8))
     share = {
         "tax": 0.19,
@@ -43,7 +43,7 @@ def print_sums(
         "paid": 0.4,
     }
     rows = [
-        (kind, rng.choice(_SUMS[kind][0].split("|")), money(round(due * share[kind])))
+        (kind, rng.choice(SUMS[kind][0].split("|")), money(round(due * share[kind])))
         for kind in kinds
     ]
     loud = house.font(rng.choice((1.0, 1.0, 1.15)), bold=rng.random() < 0.6)
@@ -70,7 +70,7 @@ def print_sums(
         )
         span = sheet.text(right - 3, y, value, font, ink=house.ink, align="right")
         asker.add(
-            _SUMS[kind][1], value, span, kind, l=label.lower() if rng.random() < 0.6 else label
+            SUMS[kind][1], value, span, kind, l=label.lower() if rng.random() < 0.6 else label
         )
         if boxed:
             sheet.box((left - 4, y - 2, right, y + step - 2))
