@@ -29,16 +29,18 @@ class Proposal:
     """What a policy said: raw boxes, best first, or the ``reason`` why there is none.
 
     ``confidences`` are 0..1 or None, one a box (left out: all None), never rising. ``text`` is
-    what the policy wrote, if it writes.
+    what the policy wrote, if it writes. ``places``, one a box: where in it the answer itself
+    stands, from a policy that tells this apart from what it wants shown (left out: the boxes).
 
     Raises:
-        ProposalError: boxes and reason contradict each other, or the confidences do not fit.
+        ProposalError: boxes and reason contradict each other, or confidences or places do not fit.
     """
 
     boxes: tuple[Box, ...] = ()
     confidences: tuple[float | None, ...] = ()
     text: str | None = None
     reason: Reason | None = None
+    places: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts fit each other."""
@@ -47,6 +49,7 @@ class Proposal:
         confidences = tuple(None if value is None else float(value) for value in given)
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "confidences", confidences)
+        object.__setattr__(self, "places", tuple(self.places) or boxes)
         if bool(boxes) == (self.reason is not None):
             raise ProposalError(
                 f"expected boxes or a reason, got {len(boxes)} boxes and {shorten(self.reason)}"
@@ -57,6 +60,8 @@ class Proposal:
             raise ProposalError(
                 f"expected {len(boxes)} confidences, one a box, got {len(confidences)}"
             )
+        if len(self.places) != len(boxes):
+            raise ProposalError(f"expected {len(boxes)} places, one a box, got {len(self.places)}")
         known = [value for value in confidences if value is not None]
         if not all(0 <= value <= 1 for value in known) or known != sorted(known, reverse=True):
             raise ProposalError(f"expected confidences 0..1, best first, got {shorten(known)}")
@@ -112,18 +117,24 @@ class ZoomRules:
 
 
 class Cropper(ABC):
-    """A policy that looks at *(image, question)* and names the boxes worth looking at."""
+    """A policy that looks at *(image, question)* and names the boxes worth looking at.
+
+    ``name``: how it is told apart. ``rules``: how its boxes become crops. ``min_confidence``:
+    below it a ``ZoomPipeline`` uses the whole page unless told otherwise; None: no such limit.
+    """
 
     name: str = "cropper"
     rules: ZoomRules = ZoomRules()
+    min_confidence: float | None = None
 
     @property
     def version(self) -> str:
-        """A text that changes when the boxes may change: what a cache of crops depends on.
+        """A text that changes when the crops may change: what a cache of them depends on.
 
-        Name and rules; a cropper that depends on more, such as weights, adds it.
+        Name, rules and limit; a cropper that depends on more, such as weights, adds it.
         """
-        return f"{self.name} {json.dumps(self.rules.to_dict(), sort_keys=True)}"
+        limit = "" if self.min_confidence is None else f" from {self.min_confidence}"
+        return f"{self.name} {json.dumps(self.rules.to_dict(), sort_keys=True)}{limit}"
 
     @abstractmethod
     def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:

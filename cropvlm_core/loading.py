@@ -38,7 +38,11 @@ _building = threading.Lock()
 
 
 def load_cropper(
-    spec: str, *, notation: str | None = None, input_size: int | None = None
+    spec: str,
+    *,
+    notation: str | None = None,
+    input_size: int | None = None,
+    threads: int | None = None,
 ) -> Cropper:
     """Return the cropper that ``spec`` names.
 
@@ -53,10 +57,11 @@ def load_cropper(
             checkpoint says, what suits the model's family, or percent on a server.
         input_size: longest edge in pixels at which such a model sees the page; None: the
             checkpoint's, or the model's own.
+        threads: how many threads the embedded cropper runs on; None: one a core, at most 4.
 
     Raises:
         SpecError: no cropper of this version has that name, or one that writes no boxes was given
-            a notation or an input size.
+            a notation or an input size, or another than the embedded one a number of threads.
         BoxError: there is no such notation.
         WeightsError: the weights are missing or refused, or Tesseract's language data is missing.
         MissingExtraError: the extra ``local``, ``api`` or ``ocr`` is not installed.
@@ -68,6 +73,8 @@ def load_cropper(
             f"expected a cropper that writes boxes (hf:..., openai:...) for a notation or an input "
             f"size, got {shorten(spec)}"
         )
+    if threads is not None and (kind != "embedded" or threads < 1):
+        raise SpecError(f"expected embedded for a number of threads >= 1, got {shorten(spec)}")
     if spec == "whole":
         return FixedCropper(None, name=spec)
     if spec == "centre":
@@ -81,7 +88,7 @@ def load_cropper(
     if spec == "embedded" or (kind == "embedded" and rest):
         from cropvlm_core.embedded import EmbeddedCropper
 
-        return EmbeddedCropper(rest or None)
+        return EmbeddedCropper(rest or None, threads=threads)
     if kind == "openai":
         return VLMCropper(
             _openai(rest, spec, "cropper", CROPPERS),

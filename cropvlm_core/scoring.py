@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Metric = Callable[[str, Sequence[str]], float]
 """Scores a reply, 0..1, against the answers of which any one is right."""
@@ -186,6 +186,30 @@ def multiple_choice(reply: str, answers: Sequence[str]) -> float:
     if _plain(reply) in right:
         return 1.0
     return float(_chosen(reply) in right)
+
+
+def calibration_error(confidences: ArrayLike, outcomes: ArrayLike, parts: int = 10) -> float:
+    """Return how far confidences are from what came of them, 0..1: 0 where they are to be trusted.
+
+    The expected calibration error: the mean over parts of equal size, by confidence, of the
+    distance between mean confidence and share of successes (Naeini, Cooper and Hauskrecht 2015,
+    Obtaining Well Calibrated Probabilities Using Bayesian Binning; equal sizes as in Nguyen and
+    O'Connor 2015, Posterior Calibration and Exploratory Analysis for NLP Models, section 3).
+
+    Args:
+        confidences: (N,) 0..1, in any order, N > 0.
+        outcomes: (N,) 1 for a success, 0 for a failure.
+        parts: how many.
+    """
+    sure = np.asarray(confidences, dtype=np.float64)
+    gaps = (sure - np.asarray(outcomes, dtype=np.float64))[np.argsort(sure, kind="stable")]
+    return sum(abs(float(gaps[part].sum())) for part in equal_parts(len(gaps), parts)) / len(gaps)
+
+
+def equal_parts(count: int, parts: int) -> list[slice]:
+    """Return ``count`` things in a row in at most ``parts`` parts of equal size, none empty."""
+    parts = min(parts, count)
+    return [slice(count * n // parts, count * (n + 1) // parts) for n in range(parts)]
 
 
 def _chosen(reply: str) -> str | None:

@@ -9,14 +9,12 @@ from PIL import Image, ImageDraw, ImageEnhance
 
 from cropvlm_core.box import Box, Pixels
 from cropvlm_core.cropper import Cropper, Proposal, Reason, ZoomRules
+from cropvlm_core.cutting import cuts
 from cropvlm_core.errors import ModelError, ProposalError, shorten
 from cropvlm_core.images import ImageSource, encode_for_model
 from cropvlm_core.prompts import answer_prompt
 from cropvlm_core.questions import VisualQuestion
 from cropvlm_core.vlm import VLM, Conversation, checked_replies
-
-SAME_CROP = 0.8
-"""A further crop whose IoU with an earlier one is above this shows nothing new and is dropped."""
 
 LOSSLESS_PIXELS = 16_000_000
 """Crops up to this many pixels go to a model as PNG, larger ones as JPEG."""
@@ -82,8 +80,9 @@ class Zoom:
             asked: the question; its image is opened unless it is already.
             proposal: boxes in fractions of the upright image, best first.
             rules: growth, smallest side and aspect; none: no growth, 28 pixels a side.
-            max_crops: the most crops. One that repeats an earlier one (IoU > 0.8) or shows the
-                whole page is left out.
+            max_crops: the most crops. One that shows the whole page, or whose place an earlier one
+                shows, is left out. A further one stands beside the earlier ones: no two share
+                more than a quarter of the smaller; see ``overlap.beside``.
             min_confidence: boxes below are left out; a box without a confidence stays.
 
         Raises:
@@ -91,21 +90,17 @@ class Zoom:
         """
         asked = asked.opened()
         upright = asked.open()
-        crops: list[Crop] = []
-        unsure = False
-        for box, confidence in zip(proposal.boxes, proposal.confidences, strict=True):
-            if len(crops) == max_crops:
-                break
-            if confidence is not None and confidence < (min_confidence or 0):
-                unsure = True
-                continue
-            pixels = grown(box, upright.size, rules or ZoomRules()).to_pixels(upright.size)
-            snapped = Box.from_pixels(pixels, upright.size)
-            if snapped.is_whole or any(snapped.iou(crop.box) > SAME_CROP for crop in crops):
-                continue
-            crops.append(Crop(snapped, pixels, upright.crop(pixels), confidence))
-        if crops:
+        least = min_confidence or 0.0
+        found = cuts(
+            proposal, upright.size, rules or ZoomRules(), max_crops=max_crops, min_confidence=least
+        )
+        if found:
+            crops = (
+                Crop(Box.from_pixels(at, upright.size), at, upright.crop(at), confidence)
+                for at, confidence in found
+            )
             return cls(asked, proposal, tuple(crops), None)
+        unsure = any(one is not None and one < least for one in proposal.confidences)
         rest: Reason = "low_confidence" if unsure else "no_zoom_needed"
         return cls(asked, proposal, (), proposal.reason or rest)
 
@@ -205,6 +200,8 @@ class ZoomPipeline:
     ) -> None:
         """Follow ``cropper``; see :meth:`Zoom.follow` for the two limits.
 
+        ``min_confidence`` None: what the cropper recommends, if it does; 0 turns that off.
+
         Raises:
             ProposalError: a limit out of range.
         """
@@ -232,15 +229,20 @@ class ZoomPipeline:
         if len(proposals) != len(opened):
             raise ModelError(f"expected {len(opened)} proposals, got {len(proposals)}")
         return [
-            Zoom.follow(
-                question,
-                proposal,
-                rules=self.cropper.rules,
-                max_crops=self.max_crops,
-                min_confidence=self.min_confidence,
-            )
+            self.follow(question, proposal)
             for question, proposal in zip(opened, proposals, strict=True)
         ]
+
+    def follow(self, asked: VisualQuestion, proposal: Proposal) -> Zoom:
+        """Turn what the cropper said into crops, by its rules and the limits of this pipeline."""
+        own = self.min_confidence
+        return Zoom.follow(
+            asked,
+            proposal,
+            rules=self.cropper.rules,
+            max_crops=self.max_crops,
+            min_confidence=self.cropper.min_confidence if own is None else own,
+        )
 
     def ask(self, image: ImageSource, question: str, vlm: VLM) -> Answer:
         """Zoom, then ask ``vlm`` with the whole image and the crops."""
@@ -287,20 +289,3 @@ def _open_once(questions: Sequence[VisualQuestion]) -> list[VisualQuestion]:
         upright.setdefault(key, twin.open())
         opened.append(twin)
     return opened
-
-
-def grown(box: Box, size: tuple[int, int], rules: ZoomRules) -> Box:
-    """Grow ``box`` about its centre by the rules, then shift it inside the page."""
-    page_width, page_height = size
-    width = max(box.width * rules.grow[0], rules.min_width, rules.min_pixels / page_width)
-    height = max(box.height * rules.grow[1], rules.min_height, rules.min_pixels / page_height)
-    width, height = min(width, 1.0), min(height, 1.0)
-    if rules.max_aspect is not None:
-        pixel_width, pixel_height = width * page_width, height * page_height
-        width = max(width, pixel_height / rules.max_aspect / page_width)
-        height = max(height, pixel_width / rules.max_aspect / page_height)
-        width, height = min(width, 1.0), min(height, 1.0)
-    x, y = box.centre
-    left = min(max(x - width / 2, 0.0), 1 - width)
-    top = min(max(y - height / 2, 0.0), 1 - height)
-    return Box(left, top, left + width, top + height)

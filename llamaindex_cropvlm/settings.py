@@ -20,7 +20,10 @@ class ZoomSettings(BaseComponent):
     )
     max_crops: int = Field(default=1, ge=1, description="The most crops of one image.")
     min_confidence: float | None = Field(
-        default=None, ge=0, le=1, description="Crops less sure than this are left out."
+        default=None,
+        ge=0,
+        le=1,
+        description="Crops less sure than this are left out; None: what the cropper recommends.",
     )
     on_error: Literal["raise", "skip"] = Field(
         default="raise",

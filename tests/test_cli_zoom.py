@@ -97,6 +97,36 @@ def test_further_crops_get_numbers(
     assert f"file    {files[1]}" in told
 
 
+def test_an_unsure_crop_is_left_out_and_can_be_forced(
+    page: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Unsure(TwoCorners):
+        min_confidence = 0.95
+
+    monkeypatch.setattr("cropvlm_core.loading.load_cropper", lambda *_, **__: Unsure())
+    assert run("zoom", page, "What?") == 0
+    told = capsys.readouterr().out
+    assert "too unsure (low_confidence); use the whole page" in told
+    assert "confidence of the best box: 0.90; --min-confidence 0 crops it anyway" in told
+    assert run("zoom", page, "What?", "--min-confidence", 0, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["confidence"] == 0.9
+    assert run("zoom", page, "What?", "--min-confidence", 0.5, "--max-crops", 2, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["crops"]) == 1
+    assert run("ask", page, "What?", "--model", "constant:7", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["reason"] == "low_confidence"
+
+
+@pytest.mark.parametrize("limit", ["1.5", "-0.1", "nan", "sure"])
+def test_a_confidence_that_cannot_be_is_refused(
+    limit: str, page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run("zoom", page, "What?", "--min-confidence", limit)
+    assert f"expected a number from 0 to 1, got {limit!r}" in capsys.readouterr().err
+
+
 def test_too_many_crops_are_refused(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run("zoom", page, "What?", "--max-crops", 101)

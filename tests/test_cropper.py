@@ -41,6 +41,14 @@ def _questions(*texts: str) -> list[VisualQuestion]:
     return [VisualQuestion(PAGE, text) for text in texts]
 
 
+def test_places_stand_beside_boxes() -> None:
+    whole, half = Box(0, 0, 1, 1), Box(0, 0, 0.5, 0.5)
+    assert Proposal((whole, half)).places == (whole, half)
+    assert Proposal((whole,), places=(half,)).places == (half,)
+    with pytest.raises(ProposalError, match="expected 2 places, one a box, got 1"):
+        Proposal((whole, half), places=(half,))
+
+
 def test_prompts_are_the_papers() -> None:
     question = "What is the name of the NASA ship: A or B?"
     assert cropper_prompt(question) == (

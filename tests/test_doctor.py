@@ -12,6 +12,8 @@ import pytest
 import cropvlm_core
 import cropvlm_core.transformers_vlm
 from cropvlm_core.cli import doctor, main
+from cropvlm_core.embedded import weights
+from cropvlm_core.embedded.weights import shipped_digest
 from tests.printed import require_tesseract
 from tests.programs import require_package
 
@@ -25,7 +27,7 @@ def diagnose(capsys: pytest.CaptureFixture[str]) -> dict[str, dict[str, object]]
 
 def test_what_it_finds_here(capsys: pytest.CaptureFixture[str]) -> None:
     found = diagnose(capsys)
-    assert set(found) == {"versions", "extras", "croppers", "targets", "warnings"}
+    assert set(found) == {"versions", "weights", "extras", "croppers", "targets", "warnings"}
     versions = found["versions"]
     assert versions["cropvlm"] == cropvlm_core.__version__
     assert versions["python"] == ".".join(map(str, sys.version_info[:3]))
@@ -61,6 +63,29 @@ def test_a_missing_tesseract_names_both_ways(
 
 def test_the_embedded_cropper_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert diagnose(capsys)["croppers"]["embedded"] is None
+
+
+def test_it_tells_which_weights_are_shipped(capsys: pytest.CaptureFixture[str]) -> None:
+    told = diagnose(capsys)["weights"]
+    assert told["sha256"] == shipped_digest()
+    assert str(told["format"]).startswith("cropvlm-embedded-")
+    assert main(["doctor"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("weights"))
+    assert f"sha256 {shipped_digest()[:16]}" in line
+    assert str(told["version"] or "unversioned") in line
+
+
+def test_damaged_weights_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(weights, "_FOLDER", tmp_path)
+    (tmp_path / weights.WEIGHTS).write_bytes(b"damaged")
+    (tmp_path / weights.DIGEST).write_text("0" * 64)
+    found = diagnose(capsys)
+    assert not found["weights"]
+    assert "SHA-256" in str(found["croppers"]["embedded"])
+    assert main(["doctor"]) == 0
+    assert "weights      cannot be loaded" in capsys.readouterr().out
 
 
 def test_extras_are_those_of_the_installed_package(capsys: pytest.CaptureFixture[str]) -> None:

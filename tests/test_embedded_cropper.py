@@ -13,7 +13,8 @@ from PIL import Image
 from cropvlm_core import embedded
 from cropvlm_core.box import Box
 from cropvlm_core.embedded import EmbeddedCropper
-from cropvlm_core.embedded.cropper import MAX_WEIGHTS, WEIGHTS, PolicySettings
+from cropvlm_core.embedded.settings import PolicySettings
+from cropvlm_core.embedded.weights import MAX_WEIGHTS, WEIGHTS
 from cropvlm_core.errors import WeightsError
 from cropvlm_core.loading import default_pipeline, load_cropper
 from cropvlm_core.questions import VisualQuestion

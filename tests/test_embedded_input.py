@@ -1,12 +1,15 @@
 """What the embedded policy sees, and how its numbers become boxes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from cropvlm_core.embedded.decoding import decode_proposal
+from cropvlm_core.embedded.confidence import ConfidenceMap
+from cropvlm_core.embedded.decoding import MOST_BOXES, decode_proposal, first_boxes
 from cropvlm_core.embedded.page_input import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -205,6 +208,48 @@ def test_candidates_inside_a_better_box_are_dropped_and_the_rest_ordered() -> No
     )
     assert proposal.confidences == pytest.approx((0.55, 0.45))
     assert proposal.boxes[0].top < proposal.boxes[1].top
+
+
+def test_the_box_that_shows_the_most_comes_first_and_the_next_shows_something_else() -> None:
+    cells = np.full((20, 40), -30.0, dtype=np.float32)
+    near, beside, far = 4 * 40 + 3, 4 * 40 + 6, 15 * 40 + 30
+    cells.flat[[near, beside, far]] = np.log([0.35, 0.25, 0.4])
+    sides = np.stack([one_sided(2, 2, 2, 2)] * 3)
+    told = flat_page(20, 40), (1400, 400), cells, np.array([far, near, beside]), sides, 0.5
+    tight = decode_proposal(*told)
+    assert tight.confidences == pytest.approx((0.4, 0.35, 0.25))
+    assert tight.places == tight.boxes
+    wide = decode_proposal(*told, (160, 48))
+    assert wide.confidences == pytest.approx((0.6, 0.4))
+    assert wide.places == (tight.boxes[1], tight.boxes[0])
+    assert all(tight.boxes[index].covered_by(wide.boxes[0]) == 1 for index in (1, 2))
+    sure = decode_proposal(*told, (160, 48), calibration=ConfidenceMap(2, 0.5, 0))
+    assert sure.boxes == wide.boxes
+    assert sure.confidences == tuple(ConfidenceMap(2, 0.5, 0)(one or 0) for one in wide.confidences)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10**6), wide=st.integers(0, 400), tall=st.integers(0, 90))
+def test_boxes_show_their_places_and_share_out_the_probability(
+    seed: int, wide: int, tall: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 3, (30, 25))
+    cells = (logits - np.log(np.exp(logits).sum())).astype(np.float32)
+    peaks = rng.choice(750, 8, replace=False)
+    sides = rng.dirichlet(np.full(STEPS, 0.3), (8, 4)).astype(np.float32)
+    page = replace(flat_page(30, 25), left=3000.0, top=3000.0)  # no box reaches its edges
+    told = page, (9000, 9000), cells, peaks, sides
+    ways = [(0.5, (float(wide), float(tall))), (0.8, (float(tall), 0.0))]
+    for way, first in zip(ways, first_boxes(*told, ways), strict=True):
+        proposal = decode_proposal(*told, *way)
+        assert 1 <= len(proposal.boxes) <= MOST_BOXES
+        assert sum(share or 0.0 for share in proposal.confidences) <= 1 + 1e-6
+        for box, place in zip(proposal.boxes, proposal.places, strict=True):
+            assert place.covered_by(box) > 0.89
+        for index, place in enumerate(proposal.places):
+            assert all(place.covered_by(box) < 0.95 for box in proposal.boxes[:index])
+        assert proposal.boxes[0] == first
 
 
 def test_a_box_outside_the_page_is_unreadable() -> None:

@@ -1,5 +1,6 @@
 """What is in the wheel, and what its metadata promises."""
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel: zipfile.Path) -> N
     assert sources <= packed
     assert {f"{package}/py.typed" for package in PACKAGES} <= packed
     others = {Path(name).suffix for name in packed - sources}
-    assert others == {".typed", ".onnx", ".md", ".html", ".css", ".js"}
+    assert others == {".typed", ".onnx", ".sha256", ".md", ".html", ".css", ".js"}
     assert {name.split("/")[0].split("-")[0] for name in names_in(wheel)} == {
         "cropvlm",
         *PACKAGES,
@@ -76,7 +77,11 @@ def test_the_wheel_holds_the_embedded_policy_and_its_card(wheel: zipfile.Path) -
     embedded = [name for name in names_in(wheel) if name.startswith("cropvlm_core/embedded/")]
     (weights,) = (name for name in embedded if name.endswith(".onnx"))
     assert wheel.root.getinfo(weights).file_size <= 12 * 2**20
-    assert [name for name in embedded if name.endswith(".md")]
+    assert {"cropvlm_core/embedded/MODEL_CARD.md", "cropvlm_core/embedded/WEIGHTS.md"} <= set(
+        embedded
+    )
+    digest = (wheel / "cropvlm_core/embedded/policy.sha256").read_text().split()
+    assert digest == [hashlib.sha256((wheel / weights).read_bytes()).hexdigest(), "policy.onnx"]
 
 
 def test_the_wheel_is_small(wheel: zipfile.Path) -> None:

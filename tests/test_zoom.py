@@ -141,6 +141,24 @@ def test_confidence() -> None:
     assert _follow(BOX, min_confidence=0.5).crops  # no confidence cannot be too low
 
 
+def test_the_croppers_limit_counts_unless_the_pipeline_has_its_own() -> None:
+    class Unsure(FixedCropper):
+        min_confidence = 0.3
+
+        def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
+            return [Proposal((BOX,), (0.2,)) for _ in questions]
+
+    zoom = ZoomPipeline(Unsure(None)).zoom(PAGE, "?")
+    assert (zoom.crops, zoom.reason) == ((), "low_confidence")
+    assert ZoomPipeline(Unsure(None), min_confidence=0).zoom(PAGE, "?").crops
+    assert ZoomPipeline(Unsure(None), min_confidence=0.2).zoom(PAGE, "?").crops
+    assert not ZoomPipeline(Unsure(None), min_confidence=0.25).zoom(PAGE, "?").crops
+    assert ZoomPipeline(Unsure(None)).min_confidence is None
+    assert "0.3" in Unsure(BOX).version
+    followed = ZoomPipeline(Unsure(None)).follow(ASKED, Proposal((BOX,), (0.3,)))
+    assert followed.box == BOX
+
+
 def test_several_crops_without_repeats() -> None:
     near = Box(0.25, 0.5, 0.51, 0.75)
     other = Box(0.7, 0.1, 0.9, 0.3)
@@ -374,7 +392,7 @@ def test_one_pipeline_and_one_image_in_many_threads() -> None:
 
 
 def test_follow_is_the_only_room_that_applies_rules() -> None:
-    """Training calls Zoom.follow too; nothing else in the package may grow a box."""
+    """Training calls Zoom.follow too; nothing but what it cuts by may grow a box."""
     package = Path(zoom_module.__file__).parent
     using = {
         file.name
@@ -382,7 +400,7 @@ def test_follow_is_the_only_room_that_applies_rules() -> None:
         for word in (".grow", ".min_pixels", ".max_aspect")
         if word in file.read_text(encoding="utf-8")
     }
-    assert using <= {"zoom.py", "cropper.py"}
+    assert using <= {"cutting.py", "cropper.py"}
 
 
 def test_pages_of_one_file_are_told_apart_in_a_batch(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ def add_question(parser: argparse.ArgumentParser) -> None:
 
 
 def add_cropper(parser: argparse.ArgumentParser) -> None:
-    """Add --cropper and --max-crops."""
+    """Add --cropper, --max-crops and --min-confidence."""
     parser.add_argument(
         "--cropper",
         metavar="SPEC",
@@ -20,13 +20,24 @@ def add_cropper(parser: argparse.ArgumentParser) -> None:
         help="who picks the crop: embedded[:FILE.onnx] | whole | centre | random[:SEED] | "
         "ocr | hf:FOLDER_OR_ID | openai:MODEL[@URL] (default: embedded)",
     )
-    add_max_crops(parser)
+    add_crop_limits(parser)
 
 
-def add_max_crops(parser: argparse.ArgumentParser) -> None:
-    """Add --max-crops."""
+def add_crop_limits(parser: argparse.ArgumentParser) -> None:
+    """Add --max-crops and --min-confidence."""
     parser.add_argument(
-        "--max-crops", metavar="N", type=_crops, default=1, help="at most N crops (default: 1)"
+        "--max-crops",
+        metavar="N",
+        type=_crops,
+        default=1,
+        help="at most N crops, which hardly overlap (default: 1)",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        metavar="P",
+        type=_share,
+        help="no crop less sure than this, 0..1; 0: whatever the confidence (default: what the "
+        "cropper recommends)",
     )
 
 
@@ -69,6 +80,27 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
     return number
+
+
+def _share(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
+    return number
+
+
+def above_zero(text: str) -> float:
+    """A number above 0, not infinite."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return value
 
 
 def _crops(text: str) -> int:

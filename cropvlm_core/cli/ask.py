@@ -49,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
     else:
         name = given.cropper
         cropper = load_cropper(name, notation=given.notation, input_size=given.input_size)
-    pipeline = ZoomPipeline(cropper, max_crops=given.max_crops)
+    pipeline = ZoomPipeline(cropper, max_crops=given.max_crops, min_confidence=given.min_confidence)
     start = time.perf_counter()
     zoom = pipeline.zoom_batch([asked])[0]
     answer = checked_replies(target.reply([zoom.conversation()]), 1)[0]

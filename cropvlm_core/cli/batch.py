@@ -94,6 +94,7 @@ def run(given: argparse.Namespace) -> int:
                 notation=given.notation,
                 input_size=given.input_size,
                 max_crops=given.max_crops,
+                min_confidence=given.min_confidence,
                 crops=not given.no_crops,
                 overlays=given.overlay,
                 workers=given.workers,

@@ -44,9 +44,10 @@ def diagnose() -> dict[str, Any]:
     """Return what ``cropvlm doctor --json`` prints.
 
     ``versions``: of this package, Python, the base packages and Tesseract. ``extras``: for each,
-    whether it is ``installed`` and the versions of its ``packages`` (None: absent).
-    ``croppers``, ``targets``: for each, None where it runs, else why not. ``warnings``: a list of
-    texts.
+    whether it is ``installed`` and the versions of its ``packages`` (None: absent). ``weights``:
+    ``name``, ``version``, ``licence``, ``format`` and ``sha256`` of the embedded cropper's, None
+    where they cannot be loaded. ``croppers``, ``targets``: for each, None where it runs, else why
+    not. ``warnings``: a list of texts.
     """
     return {
         "versions": {
@@ -60,6 +61,7 @@ def diagnose() -> dict[str, Any]:
             extra: {"installed": all(packages.values()), "packages": packages}
             for extra, packages in _extras().items()
         },
+        "weights": _weights(),
         "croppers": {spec: _why_no_cropper(spec) for spec in _CROPPERS},
         "targets": {spec: _why_no_target(spec) for spec in _TARGETS},
         "warnings": _warnings(),
@@ -82,6 +84,18 @@ def _tesseract() -> str | None:
         return find_engine().version.removeprefix("tesseract ")
     except CropVLMError:
         return None
+
+
+def _weights() -> dict[str, str | None] | None:
+    """What the shipped weights say of themselves; ``croppers`` says why they cannot be loaded."""
+    try:
+        from cropvlm_core.embedded import EmbeddedCropper
+
+        cropper = EmbeddedCropper(threads=1)
+    except Exception:  # noqa: BLE001 - told where the cropper is tried
+        return None
+    told = {key: cropper.about.get(key) for key in ("name", "version", "licence", "format")}
+    return told | {"sha256": cropper.digest}
 
 
 def _extras() -> dict[str, dict[str, str | None]]:
@@ -206,6 +220,9 @@ def _torchvision_trouble() -> str | None:
 
 def _to_text(found: dict[str, Any]) -> str:
     lines = [f"{name:12} {version or 'absent'}" for name, version in found["versions"].items()]
+    weights = found["weights"] or {}
+    told = [weights.get("version") or "unversioned", f"sha256 {weights.get('sha256', '')[:16]}"]
+    lines.append(f"{'weights':12} {', '.join(told) if weights else 'cannot be loaded'}")
     lines.append("\nextras")
     for extra, state in found["extras"].items():
         missing = [name for name, version in state["packages"].items() if version is None]

@@ -81,7 +81,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         default=200,
         help="most questions shown with pictures in report.html (default: 200)",
     )
-    arguments.add_max_crops(parser)
+    arguments.add_crop_limits(parser)
     arguments.add_limit(parser)
     arguments.add_json(parser)
     parser.set_defaults(run=run)
@@ -105,6 +105,7 @@ def run(given: argparse.Namespace) -> int:
             without=_names(given.without),
             seed=given.seed,
             max_crops=given.max_crops,
+            min_confidence=given.min_confidence,
             limit=given.limit,
             pictures=given.pictures,
             progress=watch,

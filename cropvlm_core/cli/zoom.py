@@ -63,7 +63,7 @@ def run(given: argparse.Namespace) -> int:
     asked, page = pages.opened(given)
     decoding = time.perf_counter() - start
     cropper = load_cropper(given.cropper, notation=given.notation, input_size=given.input_size)
-    pipeline = ZoomPipeline(cropper, max_crops=given.max_crops)
+    pipeline = ZoomPipeline(cropper, max_crops=given.max_crops, min_confidence=given.min_confidence)
     start = time.perf_counter()
     zoom = pipeline.zoom_batch([asked])[0]
     seconds = decoding + time.perf_counter() - start
@@ -101,6 +101,9 @@ def _tell(zoom: "Zoom", written: list[Path], given: argparse.Namespace) -> None:
             print(f"  file    {written[number - 1]}")
     if zoom.reason is not None:
         print(f"no crop: {_WHY[zoom.reason]} ({zoom.reason}); use the whole page")
+        if zoom.reason == "low_confidence" and zoom.proposal.boxes:
+            best = zoom.proposal.confidences[0] or 0
+            print(f"  confidence of the best box: {best:.2f}; --min-confidence 0 crops it anyway")
         if given.output is not None:
             print(f"nothing written to {given.output}")
     if given.overlay is not None:

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cropvlm_core.box import Box
 from cropvlm_core.cropper import Proposal
+from cropvlm_core.embedded.confidence import ConfidenceMap
 from cropvlm_core.embedded.page_input import CELL_HEIGHT, CELL_WIDTH, PageInput
 from cropvlm_core.embedded.side_lengths import quantile_distance
+from cropvlm_core.questions import HIT_SHARE
+
+MOST_BOXES = 4
+"""The most boxes of a proposal: three crops are the most that we measure, and one is to spare."""
+
+_Sides = NDArray[np.float64]
+"""(..., 4): left, top, right, bottom in input pixels."""
+
+_CELL = np.array((CELL_WIDTH, CELL_HEIGHT))
+_STEPS = np.linspace(-1, 1, 9)
+_SLIDES = np.stack(np.meshgrid(_STEPS, _STEPS), -1).reshape(-1, 2)
+"""Where a box stands that may slide over a place, across and down: from one end to the other."""
+
+_PULL = 1e-3 * np.abs(_SLIDES).sum(1)
+"""Keeps a box in the middle among places that show as much."""
 
 
 def decode_proposal(
@@ -19,8 +37,15 @@ def decode_proposal(
     sides: NDArray[np.float32],
     quantile: float,
     least: tuple[float, float] = (0.0, 0.0),
+    *,
+    calibration: ConfidenceMap | None = None,
 ) -> Proposal:
     """Read the boxes that the policy proposes for one question.
+
+    Each box shows the place of a candidate and is at least ``least`` wide and high, with room to
+    slide. First comes the one that shows the most probability, then again and again the one that
+    shows the most of what no earlier box shows; candidates whose place is shown are done with. The
+    place of a box is that of the likeliest candidate in it.
 
     Args:
         page: the prepared page, for the way back to page pixels.
@@ -31,78 +56,111 @@ def decode_proposal(
         quantile: which quantile of a distance is taken; above one half leans to the wide side.
         least: smallest width and height of a box in input pixels: a size that follows the print,
             since the input is scaled so that print comes out at one height.
+        calibration: turns the probability that a box shows, and no earlier one does, into its
+            confidence; None: it is the confidence.
 
     Returns:
-        Boxes, the surest first. The confidence is the probability of all cells inside the box
-        before it is widened to ``least`` (cells inside a better candidate's box counted there). A
-        candidate that lies inside a better one's box is the same answer and is dropped.
+        Boxes with their places and confidences, the surest first.
     """
-    rows, columns = cells.shape
     shares = np.exp(cells.astype(np.float64))
-    sums = np.pad(shares, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    down = (np.arange(rows) + 0.5) * CELL_HEIGHT
-    across = (np.arange(columns) + 0.5) * CELL_WIDTH
-    found: list[tuple[float, Box]] = []
-    taken = np.zeros((rows, columns), dtype=bool)
-    for peak, spread in zip(peaks, sides, strict=True):
-        row, column = divmod(int(peak), columns)
-        if taken[row, column]:
-            continue
-        left, top, right, bottom = quantile_distance(spread, quantile)
-        x, y = across[column], down[row]
-        inside = ((down >= y - top) & (down <= y + bottom))[:, None] & (
-            (across >= x - left) & (across <= x + right)
-        )[None, :]
-        confidence = float(min(1.0, shares[inside & ~taken].sum()))
-        taken |= inside
-        wide = _widened((x - left, y - top, x + right, y + bottom), least, sums)
-        box = _page_box(page, size, wide)
+    places = _places(cells.shape[1], peaks, quantile_distance(sides, quantile))
+    windows = _windows(places, least)
+    spans = _cells(windows, shares.shape)
+    found: list[tuple[Box, Box, float]] = []
+    mass = 1.0
+    while len(found) < MOST_BOXES and len(places):
+        shown = _shown(shares, spans)
+        best, slide = divmod(int((shown - _PULL).argmax()), len(_PULL))
+        mass = max(0.0, min(mass, float(shown[best, slide])))
+        window = windows[best, slide]
+        inside = _share_inside(places, window) >= HIT_SHARE
+        inside[best] = True  # also where its numbers are no numbers
+        box = _page_box(page, size, window)
         if box is not None:
-            found.append((confidence, box))
+            place = _page_box(page, size, places[inside.argmax()]) or box
+            found.append((box, place, mass if calibration is None else calibration(mass)))
+        left, top, right, bottom = spans[best, slide]
+        shares[top:bottom, left:right] = 0.0
+        places, windows, spans = places[~inside], windows[~inside], spans[~inside]
     if not found:
         return Proposal(reason="unreadable")
-    found.sort(key=lambda pair: -pair[0])
-    return Proposal(tuple(box for _, box in found), tuple(share for share, _ in found))
+    boxes, narrow, confidences = zip(*found, strict=True)
+    return Proposal(boxes, confidences, places=narrow)
 
 
-_STEPS = np.linspace(-1, 1, 9)
+def first_boxes(
+    page: PageInput,
+    size: tuple[int, int],
+    cells: NDArray[np.float32],
+    peaks: NDArray[np.int64],
+    sides: NDArray[np.float32],
+    ways: Sequence[tuple[float, tuple[float, float]]],
+) -> list[Box | None]:
+    """The first box of :func:`decode_proposal` for each of many ``(quantile, least)``, at one go.
 
-
-def _widened(
-    sides: tuple[float, float, float, float],
-    least: tuple[float, float],
-    sums: NDArray[np.float64],
-) -> tuple[float, float, float, float]:
-    """The box at least ``least`` wide and high, with a cell's margin at least where it grows.
-
-    Of all places that show the box, the one that shows the most probability (``sums``, cumulative
-    over rows and columns), the middle one among equals: other candidates near by come into view.
+    None where that says "unreadable", or where its first box lies off the page.
     """
-    spare_x = max(0.0, least[0] - (sides[2] - sides[0])) / 2
-    spare_y = max(0.0, least[1] - (sides[3] - sides[1])) / 2
-    dx = _STEPS * max(0.0, spare_x - CELL_WIDTH)
-    dy = _STEPS * max(0.0, spare_y - CELL_HEIGHT)
-
-    def edge(values: NDArray[np.float64], unit: int, count: int) -> NDArray[np.int64]:
-        return np.clip(np.rint(values / unit), 0, count).astype(np.int64)
-
-    rows, columns = sums.shape[0] - 1, sums.shape[1] - 1
-    low = edge(sides[1] - spare_y + dy, CELL_HEIGHT, rows)[:, None]
-    high = edge(sides[3] + spare_y + dy, CELL_HEIGHT, rows)[:, None]
-    first = edge(sides[0] - spare_x + dx, CELL_WIDTH, columns)[None, :]
-    last = edge(sides[2] + spare_x + dx, CELL_WIDTH, columns)[None, :]
-    shown = sums[high, last] - sums[low, last] - sums[high, first] + sums[low, first]
-    shown = shown - 1e-3 * (np.abs(_STEPS)[:, None] + np.abs(_STEPS)[None, :])
-    j, i = np.unravel_index(int(shown.argmax()), shown.shape)
-    return (
-        sides[0] - spare_x + dx[i], sides[1] - spare_y + dy[j],
-        sides[2] + spare_x + dx[i], sides[3] + spare_y + dy[j],
-    )  # fmt: skip
+    shares = np.exp(cells.astype(np.float64))
+    places = {
+        quantile: _places(cells.shape[1], peaks, quantile_distance(sides, quantile))
+        for quantile in {quantile for quantile, _ in ways}
+    }
+    windows = [_windows(places[quantile], least) for quantile, least in ways]
+    shown = _shown(shares, _cells(np.concatenate(windows), shares.shape)) - _PULL
+    boxes, start = [], 0
+    for some in windows:
+        best = int(shown[start : start + len(some)].argmax())
+        boxes.append(_page_box(page, size, some.reshape(-1, 4)[best]))
+        start += len(some)
+    return boxes
 
 
-def _page_box(
-    page: PageInput, size: tuple[int, int], sides: tuple[float, float, float, float]
-) -> Box | None:
+def _places(columns: int, peaks: NDArray[np.int64], distances: NDArray[np.float64]) -> _Sides:
+    """Where each candidate says the answer stands (N, 4), but for those inside a likelier one."""
+    kept: list[tuple[float, float, float, float]] = []
+    for peak, (left, top, right, bottom) in zip(peaks, distances, strict=True):
+        row, column = divmod(int(peak), columns)
+        x, y = (column + 0.5) * CELL_WIDTH, (row + 0.5) * CELL_HEIGHT
+        if not any(one[0] <= x <= one[2] and one[1] <= y <= one[3] for one in kept):
+            kept.append((x - left, y - top, x + right, y + bottom))
+    return np.array(kept).reshape(-1, 4)
+
+
+def _windows(places: _Sides, least: tuple[float, float]) -> _Sides:
+    """Boxes (N, slides, 4) of at least ``least`` that show the places, with a cell around them."""
+    spare = np.maximum(0.0, np.array(least) - (places[:, 2:] - places[:, :2]))[:, None] / 2
+    moves = _SLIDES * np.maximum(0.0, spare - _CELL)
+    return np.concatenate(
+        (places[:, None, :2] - spare + moves, places[:, None, 2:] + spare + moves), -1
+    )
+
+
+def _cells(windows: _Sides, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Columns and rows, from and to, of the cells whose middles lie in the windows (..., 4)."""
+    height, width = shape
+    cells: NDArray[np.float64] = np.rint(windows / (*_CELL, *_CELL))
+    return np.minimum(np.maximum(cells, 0), (width, height, width, height)).astype(np.int64)
+
+
+def _shown(shares: NDArray[np.float64], spans: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The probability that the cells of each span hold (N, slides)."""
+    sums = np.zeros((shares.shape[0] + 1, shares.shape[1] + 1))
+    np.cumsum(shares.cumsum(0), 1, out=sums[1:, 1:])
+    left, top, right, bottom = np.moveaxis(spans, -1, 0)
+    held: NDArray[np.float64] = (
+        sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    )
+    return held
+
+
+def _share_inside(places: _Sides, window: _Sides) -> NDArray[np.float64]:
+    """How much of each place lies in the window, 0..1."""
+    sides = np.minimum(places[:, 2:], window[2:]) - np.maximum(places[:, :2], window[:2])
+    shares: NDArray[np.float64] = np.maximum(sides, 0.0) / (places[:, 2:] - places[:, :2])
+    return shares[:, 0] * shares[:, 1]
+
+
+def _page_box(page: PageInput, size: tuple[int, int], sides: _Sides) -> Box | None:
     """Input pixels to fractions of the page, cut at the page's edges; None if nothing is left."""
     left, top, right, bottom = (
         min(max((value / page.scale + offset) / length, 0.0), 1.0)

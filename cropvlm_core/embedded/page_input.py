@@ -6,6 +6,7 @@ one budget (small print is cut out of pages instead), inference may spend more o
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ class PageInput:
         scale: input pixels per page pixel.
         left, top: page pixel that became the input's upper left corner.
         used: (width, height) in input pixels that show the page; the rest is padding.
+        photograph: whether it looks like one, where that was looked at.
     """
 
     pixels: NDArray[np.float32]
@@ -42,11 +44,16 @@ class PageInput:
     left: float
     top: float
     used: tuple[int, int]
+    photograph: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
         """(height, width) in input pixels."""
         return (self.pixels.shape[0], self.pixels.shape[1])
+
+    def lean(self) -> PageInput:
+        """The same without its pixels: zeros that take no memory."""
+        return dataclasses.replace(self, pixels=np.broadcast_to(np.float32(0), self.shape))
 
 
 @functools.cache
@@ -69,8 +76,17 @@ def prepare_page(image: Image.Image, budget: int) -> PageInput:
         image: the upright page, any mode.
         budget: pixels of the network's input.
     """
-    grey = image if image.mode == "L" else image.convert("L")
-    left, top, right, bottom = ink_extent(grey)
+    grey = to_grey(image)
+    return _prepared(grey, ink_extent(grey), budget)
+
+
+def to_grey(image: Image.Image) -> Image.Image:
+    """All that the policy sees of a page's colours."""
+    return image if image.mode == "L" else image.convert("L")
+
+
+def _prepared(grey: Image.Image, extent: tuple[int, int, int, int], budget: int) -> PageInput:
+    left, top, right, bottom = extent
     width, height = right - left, bottom - top
     scale, shape = max(
         (min(shape[0] / height, shape[1] / width, _MAX_ENLARGEMENT), shape)
@@ -80,9 +96,7 @@ def prepare_page(image: Image.Image, budget: int) -> PageInput:
         max(1, min(shape[1], round(width * scale))),
         max(1, min(shape[0], round(height * scale))),
     )
-    small = grey.resize(
-        used, Image.Resampling.BILINEAR, box=(left, top, right, bottom), reducing_gap=2.0
-    )
+    small = grey.resize(used, Image.Resampling.BILINEAR, box=extent, reducing_gap=2.0)
     pixels = np.zeros(shape, dtype=np.float32)
     pixels[: used[1], : used[0]] = even_out(np.asarray(small, dtype=np.float32))
     return PageInput(pixels, scale, float(left), float(top), used)
@@ -105,10 +119,14 @@ def prepare_readable(image: Image.Image, budget: int, line: float, most: float) 
             0 keeps to ``budget``.
         most: how many times the budget small print may take.
     """
-    prepared = prepare_page(image, budget)
+    grey = to_grey(image)
+    extent = ink_extent(grey)
+    prepared = _prepared(grey, extent, budget)
     if line == 0 or most <= 1:
         return prepared
-    if photographic(prepared):
+    photograph = photographic(prepared)
+    if photograph:
+        prepared = dataclasses.replace(prepared, photograph=True)
         needed = most
     else:
         height = line_height(prepared)
@@ -119,7 +137,8 @@ def prepare_readable(image: Image.Image, budget: int, line: float, most: float) 
     factor = min(factor, most)
     if factor == 1 or (factor > 1 and prepared.scale >= _MAX_ENLARGEMENT):
         return prepared
-    return prepare_page(image, round(budget * factor))
+    larger = _prepared(grey, extent, round(budget * factor))
+    return dataclasses.replace(larger, photograph=photograph)
 
 
 def photographic(prepared: PageInput) -> bool:
@@ -135,10 +154,14 @@ def line_height(prepared: PageInput) -> float | None:
     every fourth column. Capitals and long letters stick out of the bars: it is about the height of
     an "x". The mean of the middle half of all heights.
     """
-    width = 9
-    ink = prepared.pixels[: prepared.used[1], : prepared.used[0]] < -0.8
-    sums = np.cumsum(np.pad(ink, ((0, 0), (width // 2 + 1, width // 2))), axis=1, dtype=np.int32)
-    joined = (sums[:, width:] - sums[:, :-width])[:, ::4] >= 2
+    reach, every = 4, 4
+    ink = (prepared.pixels[: prepared.used[1], : prepared.used[0]] < -0.8).view(np.uint8)
+    near = np.pad(ink, ((0, 0), (reach, reach)))
+    places = range(0, ink.shape[1], every)
+    count = np.zeros((ink.shape[0], len(places)), dtype=np.uint8)
+    for shift in range(2 * reach + 1):
+        count += near[:, shift : shift + ink.shape[1] : every]
+    joined = count >= 2
     edges = np.diff(np.pad(joined.T, ((0, 0), (1, 1))).astype(np.int8), axis=1).ravel()
     runs = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
     runs = np.sort(runs[(runs >= 2) & (runs <= 64)])
@@ -192,10 +215,26 @@ def _coarse(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _refined(coarse: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A four times coarser plane interpolated back to ``shape``."""
-    size = (coarse.shape[1] * _COARSE, coarse.shape[0] * _COARSE)
-    fine = Image.fromarray(coarse).resize(size, Image.Resampling.BILINEAR)
-    return np.asarray(fine)[: shape[0], : shape[1]]
+    """A four times coarser plane interpolated back to ``shape``, its edge repeated outside."""
+    rows, columns = coarse.shape
+    ends = np.pad(coarse, ((0, 0), (1, 1)), mode="edge")
+    wide = np.empty((rows + 2, columns, _COARSE), dtype=np.float32)
+    for place, (first, share) in enumerate(_BETWEEN):
+        left, right = ends[:, first : first + columns], ends[:, first + 1 : first + 1 + columns]
+        wide[1:-1, :, place] = left + np.float32(share) * (right - left)
+    wide[0], wide[-1] = wide[1], wide[-2]
+    lines = wide.reshape(rows + 2, -1)
+    fine = np.empty((rows, _COARSE, lines.shape[1]), dtype=np.float32)
+    for place, (first, share) in enumerate(_BETWEEN):
+        above, below = lines[first : first + rows], lines[first + 1 : first + 1 + rows]
+        part = np.subtract(below, above, out=fine[:, place])
+        part *= np.float32(share)
+        part += above
+    return fine.reshape(-1, lines.shape[1])[: shape[0], : shape[1]]
+
+
+_BETWEEN = ((0, 0.625), (0, 0.875), (1, 0.125), (1, 0.375))
+"""Of the four places in a tile: between which neighbours it lies, and how far along."""
 
 
 def _box_mean(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:

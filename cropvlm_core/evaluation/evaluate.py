@@ -46,6 +46,7 @@ def evaluate(
     without: Sequence[str] = (),
     seed: int = 0,
     max_crops: int = 1,
+    min_confidence: float | None = None,
     limit: int | None = None,
     pictures: int = 200,
     progress: Callable[[Progress], None] | None = None,
@@ -69,6 +70,7 @@ def evaluate(
         without: views of ``views.OPTIONAL`` to leave out.
         seed: of the random control, and of who gets whose box in the shuffled one.
         max_crops: the most crops a question.
+        min_confidence: crops less sure are left out; None: as each cropper recommends.
         limit: the most questions of each set.
         pictures: the most questions that ``report.html`` shows with pictures.
         progress: called after each question.
@@ -115,6 +117,7 @@ def evaluate(
         "views": [view.name for view in views],
         "seed": seed,
         "max_crops": max_crops,
+        "min_confidence": min_confidence,
     }
     with tempfile.TemporaryDirectory() as aside:
         folder = Path(aside if out is None else out)
@@ -124,7 +127,7 @@ def evaluate(
                 source,
                 views,
                 {
-                    each: ZoomPipeline(cropper, max_crops=max_crops)
+                    each: ZoomPipeline(cropper, max_crops=max_crops, min_confidence=min_confidence)
                     for each, cropper in loaded.items()
                 },
                 sight,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cropvlm_core.evaluation.reliability import Reliability, reliability
 from cropvlm_core.evaluation.results import (
     Comparison,
     Figures,
@@ -26,6 +27,7 @@ _NO_ZOOM = 1.0
 _FALLBACK = 2.0
 _COLUMNS = (
     "score", "hit", "pointing", "area", "tokens", "pixels", "crop_seconds", "seconds", "whole",
+    "confidence", "first",
 )  # fmt: skip
 
 _Mask = NDArray[np.bool_]
@@ -67,6 +69,9 @@ def _number(cell: Mapping[str, Any], column: str) -> float:
     if column == "pixels":
         sizes = [*([cell["page_size"]] if cell["page_size"] else ()), *cell["crop_sizes"]]
         return float(sum(width * height for width, height in sizes))
+    if column == "first":  # whether the first crop, whose confidence it is, holds the answer
+        hits = cell.get("hits") or [cell["hit"]]
+        return math.nan if hits[0] is None else float(hits[0])
     value = cell[column]
     return math.nan if value is None else float(value)
 
@@ -102,7 +107,13 @@ def summarise(
         failed=failed,
         complete=complete,
         views=tuple(
-            ViewFigures(view.name, view.kind, view.cropper, *table.by_set(view.name))
+            ViewFigures(
+                view.name,
+                view.kind,
+                view.cropper,
+                *table.by_set(view.name),
+                table.reliability(view.name) if view.kind == "cropper" else None,
+            )
             for view in views
             if table.there(view.name).any()
         ),
@@ -147,6 +158,11 @@ class _Table:
             next(iter(sets.values())).figures if len(sets) == 1 else self._figures(view, there)
         )
         return over_all, sets
+
+    def reliability(self, view: str) -> Reliability | None:
+        sure, first = self.views[view]["confidence"], self.views[view]["first"]
+        known = ~np.isnan(sure) & ~np.isnan(first)
+        return reliability(sure[known], first[known], self.docs[known]) if known.any() else None
 
     def _interval(self, values: _Column, mask: _Mask) -> Interval | None:
         known = mask & ~np.isnan(values)

@@ -15,7 +15,7 @@ from cropvlm_core.evaluation.views import NO_CROP, PAGE_TWICE
 
 NOTES = """\
 hits: a true box lies at least 90 % inside one crop (the whole page always hits); points inside: so
-does the middle of the best proposed box; area: the crops' share of the page; ms: median and 95th
+does the middle of the best place; area: the crops' share of the page; ms: median and 95th
 percentile, decoding the image and loading a model apart.
 rescued, harmed: wrong without and right with the view, and the reverse (right: a score of 0.5 or
 more). Intervals: 95 %, bootstrap over documents; p: paired permutation test over documents."""
@@ -41,6 +41,7 @@ def to_text(results: Results, *, notes: bool = True) -> str:
             parts.append("Scores, by field:\n" + _by_field(results, scores=True))
         if results.boxed:
             parts.append("Hits at area, by field:\n" + _by_field(results, scores=False))
+    parts += _sureness(results)
     if asked:
         parts.append("Each cropper against everything else (points of score):\n" + _duels(results))
     if notes:
@@ -129,6 +130,20 @@ def _by_field(results: Results, *, scores: bool) -> str:
                     cells.append(f"{share(figures.hit_rate)} at {figures.area:.1%}")
             lines.append(cells)
     return aligned(lines, left=2)
+
+
+def _sureness(results: Results) -> list[str]:
+    """What confidences are worth, a line a cropper that gives any."""
+    lines = [
+        f"Confidence of {name(view.view)}: expected calibration error "
+        f"{share_between(view.reliability.error)} over {view.reliability.questions} crops; hits by "
+        "quarter, the least sure first: "
+        + " / ".join(f"{100 * part.hits:.0f}" for part in view.reliability.quarters)
+        + " %"
+        for view in results.views
+        if view.reliability is not None
+    ]
+    return ["\n".join(lines)] if lines else []
 
 
 def _duels(results: Results) -> str:

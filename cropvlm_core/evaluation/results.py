@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cropvlm_core.evaluation.reliability import Reliability
 from cropvlm_core.evaluation.statistics import Interval
 from cropvlm_core.evaluation.views import NO_CROP
 
@@ -22,7 +23,7 @@ class Figures:
 
     ``questions`` of which ``boxed`` have a true box. ``score``: the metric. ``hit_rate``: share of
     the boxed questions whose answer lies at least 90 % inside one crop. ``pointing``: share whose
-    best proposed box has its centre in a true box. ``area``: mean share of the page that the crops
+    best proposed place has its centre in a true box. ``area``: mean share of the page that crops
     cover, 1 where there is none. ``no_zoom_rate``: whole page because the cropper found that
     right; ``fallback_rate``: whole page because its reply was unreadable, late or unsure.
     ``crop_ms``: naming the box, decoding apart; ``target_ms``: the target's reply. ``tokens`` and
@@ -58,13 +59,18 @@ class SetFigures:
 
 @dataclass(frozen=True)
 class ViewFigures:
-    """Figures of one view: over everything, and by set and field."""
+    """Figures of one view: over everything, and by set and field.
+
+    ``reliability``: of a cropper's own view, what its confidences are worth; None without any, or
+    without true boxes.
+    """
 
     view: str
     kind: str
     cropper: str | None
     figures: Figures
     sets: Mapping[str, SetFigures]
+    reliability: Reliability | None = None
 
 
 @dataclass(frozen=True)

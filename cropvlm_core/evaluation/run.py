@@ -199,6 +199,7 @@ class Run:
         return {
             "crops": [_sides(box) for box in shown.crops],
             "hit": asked.hit(shown.crops),
+            "hits": [asked.hit([crop]) for crop in shown.crops],
             "area": union_area(shown.crops) if shown.crops else 1.0,
             "reason": shown.reason,
             "confidence": shown.confidence,

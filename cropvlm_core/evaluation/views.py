@@ -59,7 +59,7 @@ class Shown:
     """One view of one question.
 
     ``crops``: fractions of the page; none where the whole page is shown, and then ``reason`` says
-    why a cropper wanted that. ``point``: centre of the best box proposed. ``request``: what the
+    why a cropper wanted that. ``point``: centre of the best place proposed. ``request``: what the
     target is shown.
     """
 
@@ -141,13 +141,7 @@ def show(
             shown.append(Shown(view, (), Request((page,) * copies, (None,) * copies)))
         elif proposed is not None:
             pipeline = pipelines[view.cropper]
-            zoom = Zoom.follow(
-                asked,
-                proposed.proposal,
-                rules=pipeline.cropper.rules,
-                max_crops=pipeline.max_crops,
-                min_confidence=pipeline.min_confidence,
-            )
+            zoom = pipeline.follow(asked, proposed.proposal)
             if view.kind == "equal_cost":
                 edge = sight.edge_of_equal_cost(page, [crop.image for crop in zoom.crops])
                 if edge is not None:
@@ -163,13 +157,13 @@ def _with_crops(view: View, zoom: Zoom, proposed: Proposed | None) -> Shown:
     if view.kind != "crop_alone" or not pictures:
         pictures, places = (zoom.image, *pictures), (None, *places)
     first: Crop | None = zoom.crop
-    boxes = zoom.proposal.boxes
+    pointed = zoom.proposal.places
     return Shown(
         view,
         tuple(crop.box for crop in zoom.crops),
         Request(pictures, places),
         zoom.reason,
         None if first is None else first.confidence,
-        boxes[0].centre if boxes else None,
+        pointed[0].centre if pointed else None,
         None if proposed is None or view.kind == "shuffled" else proposed.seconds,
     )

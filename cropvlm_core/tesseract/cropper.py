@@ -86,15 +86,21 @@ class OCRCropper(Cropper):
         workers = min(os.cpu_count() or 1, len(images))
         if workers > 1:
             with ThreadPoolExecutor(workers, thread_name_prefix="cropvlm-ocr") as pool:
-                pages = dict(zip(images, pool.map(self._page, images.values()), strict=True))
+                pages = dict(zip(images, pool.map(self.text, images.values()), strict=True))
         else:
-            pages = {key: self._page(image) for key, image in images.items()}
+            pages = {key: self.text(image) for key, image in images.items()}
         return [
             _proposal(pages[id(image)], question.question)
             for image, question in zip(opened, questions, strict=True)
         ]
 
-    def _page(self, image: Image.Image) -> PageText:
+    def text(self, image: Image.Image) -> PageText:
+        """The text of a page, which is read once.
+
+        Raises:
+            ModelError: Tesseract failed.
+            DeadlineError: ... or took longer than the timeout.
+        """
         grey = image.convert("L")
         digest = hashlib.blake2b(grey.tobytes(), digest_size=16).hexdigest()
         return self._pages.get((digest, grey.size), lambda: self._read(grey))

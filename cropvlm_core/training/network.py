@@ -27,7 +27,9 @@ BLANK, OTHER = 0, len(LETTERS) + 1
 LETTER_CLASSES = len(LETTERS) + 2
 SLOTS = 3
 """Letters a cell can hold: one in each third of its width."""
-PEAKS = 4
+HEADS = 4
+"""Attention heads of the question encoder."""
+PEAKS = 8
 """Candidate cells for which the exported network gives box sides."""
 
 
@@ -159,13 +161,21 @@ class PageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels (P, 1, H, W) to local features and features with context (P, grid, H/8, W/16)."""
+        local = self.read_locally(pixels)
+        return local, self.with_context(local)
+
+    def read_locally(self, pixels: Tensor) -> Tensor:
+        """Pixels (P, 1, H, W) to local features (P, grid, H/8, W/16): most of the work."""
         x = functional.pixel_unshuffle(pixels, 4)
         x = functional.relu(self.stem(x))
         x = self.read(functional.relu(self.halve(x)))
-        local = self.local(self.narrow(functional.relu(x)))
+        return self.local(self.narrow(functional.relu(x)))
+
+    def with_context(self, local: Tensor) -> Tensor:
+        """Local features to features that know the page around them, of the same shape."""
         far = self.back(self.context(self.coarse(local)))
         far = functional.interpolate(far, scale_factor=2.0, mode="nearest")
-        return local, self.norm(self.blend(local + far))
+        return self.norm(self.blend(local + far))
 
 
 class QuestionEncoder(nn.Module):
@@ -182,7 +192,7 @@ class QuestionEncoder(nn.Module):
         self.place = nn.Parameter(torch.randn(WORDS, width) * 0.02)
         self.enter = nn.Linear(size.word, width)
         layer = nn.TransformerEncoderLayer(
-            width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True
+            width, HEADS, 2 * width, dropout=0.0, batch_first=True, norm_first=True
         )
         self.think = nn.TransformerEncoder(layer, size.layers, enable_nested_tensor=False)
         self.ask = nn.Linear(width, size.probes)

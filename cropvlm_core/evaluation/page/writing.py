@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from cropvlm_core.evaluation.page import plot, summary, tables
+from cropvlm_core.evaluation.page import diagram, plot, summary, tables
 from cropvlm_core.evaluation.page.choice import Choice, Row, choose
 from cropvlm_core.evaluation.page.drawing import draw
 from cropvlm_core.evaluation.page.exhibits import Exhibits
@@ -101,6 +101,7 @@ def _parts(results: Mapping[str, Any], choice: Choice, find: Find) -> Iterator[t
         else "<p>Nothing to draw: fewer than two views have both a figure and a cost.</p>",
         "cost_title": "Cost and gain" if drawn is None or drawn.gain else "Area and hits",
         "cost_words": _LEGEND["gain" if drawn is None or drawn.gain else "hits"],
+        "confidence": _confidence(results),
         "changes": tables.changes(results) or "<p>No answers were scored.</p>",
         "by_set": "".join(tables.by_set(results)),
         "shown": summary.shown(choice),
@@ -117,6 +118,20 @@ def _parts(results: Mapping[str, Any], choice: Choice, find: Find) -> Iterator[t
             for kind, block, content in exhibits.records(row, asked):
                 yield _block(kind, block, content), kind == "question"
     yield Template(tail).substitute(values | {"script": script}), False
+
+
+def _confidence(results: Mapping[str, Any]) -> str:
+    """The section on confidences; empty where none could be compared with hits."""
+    drawn = diagram.diagrams(results)
+    if not drawn:
+        return ""
+    return (
+        '<section id="confidence" aria-labelledby="confidence-title">'
+        '<h2 id="confidence-title">How sure, how right</h2>'
+        "<p>First crops in parts of equal size by the cropper's confidence. On the diagonal a "
+        "confidence is the share of crops that hold the answer; the expected calibration error is "
+        f"the mean distance from it.</p>{drawn}</section>\n"
+    )
 
 
 def _asset(file: str) -> str:

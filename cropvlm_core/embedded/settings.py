@@ -1,0 +1,107 @@
+"""What a weight file says about itself, as ONNX metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, astuple, dataclass
+from typing import Any
+
+from cropvlm_core.cropper import ZoomRules
+from cropvlm_core.embedded.confidence import ConfidenceMap
+from cropvlm_core.embedded.page_input import PageInput
+from cropvlm_core.errors import WeightsError, shorten
+
+FORMAT = "cropvlm-embedded-2"
+"""What the metadata key ``format`` of a weight file says."""
+
+FORMATS = ("cropvlm-embedded-1", FORMAT)
+"""The formats that can be read. In the first, questions come in a table for each page."""
+
+_LATER: dict[str, Any] = {
+    "least": (0, 0),
+    "least_photograph": None,
+    "calibration": None,
+    "threshold": None,
+}
+"""What was added to the format since: older files do without."""
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """What a weight file says about itself.
+
+    Attributes:
+        budget: input pixels of a prepared page with ordinary print.
+        line, most: how large print should come out, and how many times the budget a page may
+            take for it; see ``prepare_readable``.
+        quantile: quantile of the side distances that is taken.
+        least: smallest width and height of a box in input pixels.
+        least_photograph: the same for pages that look like photographs; None: as all others.
+        rules: how its boxes become crops.
+        calibration: turns the probability that a box shows into a confidence; None: it is the
+            confidence.
+        threshold: the confidence below which the whole page is recommended; None: no such.
+    """
+
+    budget: int
+    quantile: float
+    rules: ZoomRules
+    line: float = 0.0
+    most: float = 1.0
+    least: tuple[float, float] = (0.0, 0.0)
+    least_photograph: tuple[float, float] | None = None
+    calibration: ConfidenceMap | None = None
+    threshold: float | None = None
+
+    def least_on(self, page: PageInput) -> tuple[float, float]:
+        """Smallest width and height of a box on this page, in input pixels."""
+        return (self.least_photograph if page.photograph else None) or self.least
+
+    def to_metadata(self) -> dict[str, str]:
+        """The ONNX metadata that :meth:`from_metadata` reads."""
+        values = asdict(self) | {"rules": self.rules.to_dict()}
+        values["calibration"] = None if self.calibration is None else astuple(self.calibration)
+        return {"format": FORMAT, "settings": json.dumps(values)}
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> PolicySettings:
+        """Read ONNX metadata.
+
+        Raises:
+            WeightsError: the file is of another format, or its settings cannot be.
+        """
+        if metadata.get("format") not in FORMATS:
+            raise WeightsError(
+                f"expected weights of format {' or '.join(FORMATS)}, "
+                f"got {shorten(metadata.get('format'))}"
+            )
+        try:
+            values: dict[str, Any] = _LATER | json.loads(metadata["settings"])
+            map_, threshold = values["calibration"], values["threshold"]
+            photograph = values["least_photograph"]
+            read = cls(
+                budget=int(values["budget"]),
+                quantile=float(values["quantile"]),
+                rules=ZoomRules.from_dict(values["rules"]),
+                line=float(values["line"]),
+                most=float(values["most"]),
+                least=(float(values["least"][0]), float(values["least"][1])),
+                least_photograph=None
+                if photograph is None
+                else (float(photograph[0]), float(photograph[1])),
+                calibration=None if map_ is None else ConfidenceMap(*map(float, map_)),
+                threshold=None if threshold is None else float(threshold),
+            )
+        except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            raise WeightsError(f"expected settings in the weight file, got {error!r}") from error
+        possible = (
+            16_384 <= read.budget <= 1_048_576
+            and 0 < read.quantile < 1
+            and 0 <= read.line <= 64
+            and 1 <= read.most <= 4
+            and all(0 <= side <= 4096 for side in (*read.least, *(read.least_photograph or ())))
+            and 0 <= (read.threshold or 0) <= 1
+        )
+        if not possible:
+            raise WeightsError(f"expected settings in their ranges, got {shorten(values)}")
+        return read
