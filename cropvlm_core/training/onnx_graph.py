@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -59,7 +60,7 @@ class GraphWriter:
 
     def constant(self, values: Any, kind: type = np.int64) -> str:
         """A small tensor; equal ones are stored once."""
-        array = np.asarray(values, dtype=kind)
+        array: NDArray[Any] = np.asarray(values, dtype=kind)
         key = (array.dtype.str, array.tobytes(), array.shape)
         if key not in self._constants:
             self._constants[key] = f"constant_{len(self._constants)}"
