@@ -23,15 +23,20 @@ def stack(lessons: list[Lesson]) -> Lesson:
 
 
 def lesson_losses(
-    network: PolicyNetwork, batch: Lesson, *, pointing: bool = True
+    network: PolicyNetwork,
+    batch: Lesson,
+    *,
+    pointing: bool = True,
+    encoded: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The weighted sum of all losses, and figures to watch (tensors: reading one waits for a GPU).
 
     The pointing loss is minus the log of the total probability of the cells inside any right box;
     the side loss is the cross-entropy on the ladder of distances from a right cell. The two reading
-    losses (letters, word spotting) are dense and teach the encoder to read.
+    losses (letters, word spotting) are dense and teach the encoder to read. ``encoded``: what the
+    page encoder makes of the pages, where that is known.
     """
-    local, features = network.page(batch.pixels)
+    local, features = network.page(batch.pixels) if encoded is None else encoded
     letters, figures = _letter_loss(network, local, batch)
     spotting, found = _spotting_loss(network, features, batch)
     total = letters + 0.5 * spotting
