@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from cropvlm_core.box import Box, BoxNotation
-from cropvlm_core.errors import DataError, ModelError
+from cropvlm_core.errors import DataError, ModelError, SourceError
 from cropvlm_core.loading import load_cropper
 from cropvlm_core.questions import AnsweredQuestion, read_questions, write_questions
 from tests.cli_calls import one_line_error, run
@@ -348,7 +348,7 @@ def test_a_run_that_dies_while_saving_leaves_the_checkpoint_before(
 
     with monkeypatch.context() as patch:
         patch.setattr(CropSFTTrainer, "_save_rng_state", full_disk)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(SourceError, match=r"checkpoint 2, got .No space left"):
             train_sft(told(base, pages, save_steps=1), out)
     assert [each.name for each in checkpoints(out / "checkpoints")] == ["checkpoint-1"]
     assert (out / "checkpoints" / ".part" / "checkpoint-2").is_dir()

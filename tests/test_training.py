@@ -18,11 +18,17 @@ require_fonts()
 from cropvlm_core.cli import main  # noqa: E402
 from cropvlm_core.cropper import ZoomRules  # noqa: E402
 from cropvlm_core.embedded import EmbeddedCropper  # noqa: E402
-from cropvlm_core.embedded.cropper import PolicySettings  # noqa: E402
 from cropvlm_core.embedded.page_input import CELL_HEIGHT, CELL_WIDTH  # noqa: E402
+from cropvlm_core.embedded.settings import PolicySettings  # noqa: E402
 from cropvlm_core.embedded.side_lengths import LADDER  # noqa: E402
 from cropvlm_core.errors import DataError  # noqa: E402
-from cropvlm_core.training.calibration import choose_settings, export_run  # noqa: E402
+from cropvlm_core.training.calibration import (  # noqa: E402
+    GROWTHS,
+    WAYS,
+    choose_settings,
+    export_run,
+    look_at,
+)
 from cropvlm_core.training.export import export_policy  # noqa: E402
 from cropvlm_core.training.losses import lesson_losses, stack  # noqa: E402
 from cropvlm_core.training.network import LETTERS, PolicyNetwork, PolicySize  # noqa: E402
@@ -34,6 +40,7 @@ from cropvlm_core.training.supervised import (  # noqa: E402
     train_supervised,
 )
 from cropvlm_core.training.supervision import IGNORED, lesson  # noqa: E402
+from cropvlm_core.zoom import ZoomPipeline  # noqa: E402
 
 TINY = PolicySize(stem=8, middle=8, grid=16, context=16, blocks=1, word=16, probes=3, head=8)
 BUDGET = 65_536
@@ -110,9 +117,17 @@ def test_the_exported_file_is_a_cropper(tmp_path: Path) -> None:
     proposals = cropper.propose_batch(questions)
     assert len(proposals) == len(questions)
     assert all(isinstance(box, Box) for proposal in proposals for box in proposal.boxes)
-    best = choose_settings(file, area=0.3, pages=2)
+    looked = list(look_at(cropper, questions))
+    best = choose_settings(looked, cropper.settings, area=0.3)
+    assert len(best) == len(WAYS) * len(GROWTHS)
     assert best[0].mean_area <= 0.3
     assert best[0].hit_rate == max(one.hit_rate for one in best if one.mean_area <= 0.3)
+    cropper.settings = best[0].settings
+    cropper.rules = best[0].settings.rules
+    zooms = ZoomPipeline(cropper).zoom_batch(questions)
+    pairs = list(zip(questions, zooms, strict=True))
+    hits = [bool(question.hit(crop.box for crop in zoom.crops)) for question, zoom in pairs]
+    assert np.mean(hits) == pytest.approx(best[0].hit_rate, abs=1 / len(hits))  # whole pixels
 
 
 def test_a_run_is_trained_resumed_and_exported(tmp_path: Path) -> None:
@@ -128,8 +143,12 @@ def test_a_run_is_trained_resumed_and_exported(tmp_path: Path) -> None:
     assert second["minutes"] > first["minutes"]
     assert not list(tmp_path.glob("meeting*"))
     export_run(tmp_path, area=0.5, pages=2)
-    about = EmbeddedCropper(tmp_path / "policy.onnx").about
-    assert json.loads(about["trained"])["step"] == second["step"]
+    exported = EmbeddedCropper(tmp_path / "policy.onnx")
+    assert json.loads(exported.about["trained"])["step"] == second["step"]
+    assert exported.settings.calibration is not None
+    told = json.loads(exported.about["confidence"])
+    assert exported.settings.threshold == exported.min_confidence == told["threshold"] <= 0.1
+    assert told["questions"] > 0
 
 
 def test_a_run_without_checkpoint_cannot_be_exported(tmp_path: Path) -> None:

@@ -119,7 +119,9 @@ GOOD, WHOLE = "[20, 20, 60, 60].", "[0, 0, 100, 100]."
 
 def test_an_alarm_goes_off_once_a_crossing(caplog: pytest.LogCaptureFixture) -> None:
     run = Run()
-    alarms = HealthAlarms(run, Limits(memory=5, unreadable=0.4, no_zoom=1, largest_area=1))
+    alarms = HealthAlarms(
+        run, Limits(memory=5, unreadable=0.4, no_zoom=1, largest_area=1, same_place=1)
+    )
     run.steps(alarms, 4, "?", "?")
     assert warnings_in(caplog) == []  # too early to tell
     run.steps(alarms, 20, "?", "?")
@@ -136,13 +138,23 @@ def test_an_alarm_goes_off_once_a_crossing(caplog: pytest.LogCaptureFixture) -> 
 
 
 def test_every_alarm_goes_off_and_says_what_to_try(caplog: pytest.LogCaptureFixture) -> None:
-    run = Run(reward_values={"likelihood": [None, 1.0, 1.0, 1.0]})
+    run = Run(reward_values={"likelihood": [None, *[1.0] * 7]})
     limits = dataclasses.asdict(Limits(smallest_area=2.0, memory=1)) | dict.fromkeys(
-        ["no_signal", "largest_area", "same_box", "unreadable", "no_zoom", "repaired"], 0.0
+        [
+            "no_signal",
+            "largest_area",
+            "same_box",
+            "same_place",
+            "unreadable",
+            "no_zoom",
+            "repaired",
+        ],
+        0.0,
     )
     alarms = HealthAlarms(run, Limits(**limits))
     for _ in range(3):
-        run.rewarded(rolled(asked(), "?", GOOD, WHOLE, "[60, 60, 20, 20]."), [0.0] * 4)
+        texts = ("?", GOOD, WHOLE, "[60, 60, 20, 20].")
+        run.rewarded(rolled(asked(), *texts) + rolled(asked(), *texts), [0.0] * 8)
         run.step(alarms)
     said = warnings_in(caplog)
     assert len(said) == len(set(said)) == len(dataclasses.fields(Limits)) - 2
@@ -153,13 +165,15 @@ def test_a_healthy_run_is_left_in_peace(caplog: pytest.LogCaptureFixture) -> Non
     run = Run(reward_values={"likelihood": [-1.0, -2.0, -3.0]})
     alarms = HealthAlarms(run)
     for place in range(60):
-        run.steps(alarms, 1, f"[{place % 30}, 20, 60, 60].", f"[10, {place % 20}, 70, 60].", WHOLE)
+        left, top = 37 * place % 60, 23 * place % 60  # each question's own place
+        texts = (f"[{left}, {top}, {left + 20}, {top + 20}].", f"[{left}, {top}, {left + 24}, 90].")
+        run.steps(alarms, 1, *texts, WHOLE)
     assert warnings_in(caplog) == []
 
 
 def test_small_crops_are_an_alarm_too(caplog: pytest.LogCaptureFixture) -> None:
     run = Run()
-    alarms = HealthAlarms(run, Limits(memory=3, same_box=1))
+    alarms = HealthAlarms(run, Limits(memory=3, same_box=1, same_place=1))
     run.steps(alarms, 6, "[20, 20, 21, 21].", GOOD)
     assert warnings_in(caplog) == []
     run.steps(alarms, 30, "[20, 20, 21, 21].", "[20, 20, 22, 21].")
@@ -169,7 +183,7 @@ def test_small_crops_are_an_alarm_too(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_one_box_for_one_question_is_no_collapse(caplog: pytest.LogCaptureFixture) -> None:
     run = Run()
-    alarms = HealthAlarms(run, Limits(memory=5))
+    alarms = HealthAlarms(run, Limits(memory=5, same_place=1))
     for place in range(20):
         run.steps(alarms, 1, *[f"[{place}, 20, 60, 60]."] * 4)
     assert alarms.figures["same_box"] == pytest.approx(1 / 5)

@@ -16,6 +16,7 @@ from cropvlm_core.embedded.page_input import input_shapes
 from cropvlm_core.embedded.question_input import question_input
 from cropvlm_core.embedded.session import Looked, PolicySession
 from cropvlm_core.embedded.settings import PolicySettings
+from cropvlm_core.embedded.weights import read_weights
 from cropvlm_core.errors import WeightsError, shorten
 from cropvlm_core.training.network import PolicyNetwork, PolicySize
 from cropvlm_core.training.onnx_graph import HALF, IR_VERSION, LARGE, OPSET
@@ -68,7 +69,7 @@ def read_network(path: Path) -> PolicyNetwork:
         WeightsError: the file does not hold a whole network.
     """
     try:
-        model = onnx.load(str(path))
+        model = onnx.load_model_from_string(read_weights(path)[0])  # reads no second file
         about = {entry.key: entry.value for entry in model.metadata_props}
         network = PolicyNetwork(PolicySize(**json.loads(about["trained"])["plan"]["size"]))
         found = {}
@@ -76,6 +77,8 @@ def read_network(path: Path) -> PolicyNetwork:
             values = onnx.numpy_helper.to_array(weights)
             found[weights.name.removesuffix(HALF)] = torch.from_numpy(values.copy())
         network.load_state_dict({name: found[name].float() for name in network.state_dict()})
+    except WeightsError:
+        raise
     except Exception as error:  # what a damaged file raises has no common class
         raise WeightsError(
             f"expected a weight file to start from, got {shorten(path.name)}: {error!r:.120}"

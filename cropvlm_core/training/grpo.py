@@ -25,6 +25,7 @@ from trl.trainer.utils import split_tensor_dict
 from cropvlm_core.errors import DataError, ModelError, shorten
 from cropvlm_core.questions import AnsweredQuestion
 from cropvlm_core.training.groups import GroupSampler, comparable, shuffled
+from cropvlm_core.training.reward_values import values_of
 from cropvlm_core.training.rewards import Reward, reward_names
 from cropvlm_core.training.rollouts import Rollout, roll_out
 from cropvlm_core.training.stopping import WholeCheckpoints
@@ -217,7 +218,11 @@ class CropGRPOTrainer(WholeCheckpoints, GRPOTrainer):
             inputs, prompts, completions, completion_ids_list
         )
         group = self.num_generations if self._mode == "train" else self.num_generations_eval
-        return comparable(scores, group)
+        scores = comparable(scores, group)
+        if self._mode == "train":  # of a group with one score, nothing can be learned
+            scored = (~scores.isnan().all(-1)).view(-1, group).sum(1)
+            self.note("dropped_groups", float((scored < 2).float().mean()))
+        return scores
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         self._rows = inputs["rows"].tolist()
@@ -289,7 +294,7 @@ class CropGRPOTrainer(WholeCheckpoints, GRPOTrainer):
 
     def _for_trl(self, reward: Reward, name: str) -> Callable[..., list[float | None]]:
         def scores(**_: Any) -> list[float | None]:
-            self.reward_values[name] = reward(self.rollouts)
+            self.reward_values[name] = values_of(reward, self.rollouts)
             return self.reward_values[name]
 
         scores.__name__ = name

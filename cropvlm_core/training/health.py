@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cropvlm_core.box import union_area
+from cropvlm_core.box import Box, union_area
 from cropvlm_core.errors import DataError
 from cropvlm_core.training.rollouts import Rollout
 
@@ -86,7 +87,7 @@ class Health:
 
 @dataclass(frozen=True)
 class Limits:
-    """Where alarms go off; shares 0..1, see :class:`Health`.
+    """Where alarms go off; shares 0..1, see :class:`Health` and :class:`SamePlace`.
 
     Attributes:
         memory: about how many batches a moving figure looks back, and how many must have been
@@ -99,6 +100,7 @@ class Limits:
     largest_area: float = 0.8
     smallest_area: float = 0.005
     same_box: float = 0.5
+    same_place: float = 0.9
     unreadable: float = 0.1
     no_zoom: float = 0.8
     repaired: float = 0.2
@@ -117,6 +119,37 @@ class Limits:
                 "expected memory >= 1 and release above 0 and at most 1, "
                 f"got {self.memory} and {self.release}"
             )
+
+
+class SamePlace:
+    """How alike the boxes for different questions are, beside those for the same one: 0..1.
+
+    The mean intersection over union of two boxes for neighbouring questions, over that of two boxes
+    for one question. A policy that does not look at the question, be it at a fixed place or at
+    random ones, is at 1. Boxes of the whole page are left out: they have figures of their own.
+    """
+
+    def __init__(self, memory: int) -> None:
+        """Look back over ``memory`` batches."""
+        self._sums: deque[tuple[float, int, float, int]] = deque(maxlen=memory)
+        self._last: Sequence[Box] = ()
+
+    def take(self, rollouts: Sequence[Rollout]) -> float | None:
+        """Take a batch; return the share, None where nothing can be compared."""
+        boxes = [next(iter(rollout.proposal.boxes), None) for rollout in rollouts]
+        drawn = [
+            [box for index in group if (box := boxes[index]) is not None and not box.is_whole]
+            for group in groups_of(rollouts)
+        ]
+        same = [a.iou(b) for group in drawn for a, b in itertools.combinations(group, 2)]
+        pairs = itertools.pairwise([self._last, *drawn])
+        other = [a.iou(b) for group, more in pairs for a in group for b in more]
+        self._last = drawn[-1]
+        self._sums.append((sum(same), len(same), sum(other), len(other)))
+        alike, pairs_alike, apart, pairs_apart = map(sum, zip(*self._sums, strict=True))
+        if not pairs_apart or alike <= 0:
+            return None
+        return float(min(1.0, (apart / pairs_apart) / (alike / pairs_alike)))
 
 
 def check_batch(rollouts: Sequence[Rollout], advantages: Sequence[float], rewards: Rewards) -> None:

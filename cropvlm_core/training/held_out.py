@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from cropvlm_core.box import union_area
 from cropvlm_core.questions import AnsweredQuestion
+from cropvlm_core.training.reward_values import values_of
 from cropvlm_core.training.rewards import Reward
 from cropvlm_core.training.rollouts import Rollout
 from cropvlm_core.transformers_vlm import TransformersCropper
@@ -61,7 +62,7 @@ def _rows(
             )
             for question, proposal in zip(opened, proposals, strict=True)
         ]
-        scores = {reward.__name__: reward(rollouts) for reward in rewards}
+        scores = {reward.__name__: values_of(reward, rollouts) for reward in rewards}
         for place, rollout in enumerate(rollouts):
             boxes = [crop.box for crop in rollout.zoom.crops]
             area = union_area(boxes) if boxes else 1.0

@@ -26,6 +26,7 @@ from transformers.integrations import get_available_reporting_integrations
 from cropvlm_core import __version__
 from cropvlm_core.box import BoxNotation
 from cropvlm_core.errors import DataError, shorten
+from cropvlm_core.journal import write_whole
 from cropvlm_core.training.run_settings import RunSettings, to_yaml
 from cropvlm_core.training.stopping import checkpoints, whole_folder
 from cropvlm_core.transformers_vlm import CropperSettings, TransformersCropper
@@ -181,9 +182,9 @@ def draw_no_bars() -> None:
 
 
 def write_settings(settings: RunSettings, folder: RunFolder) -> None:
-    """Write what the run is told."""
+    """Write what the run is told, whole or not at all: a run is gone on with by it."""
     folder.path.mkdir(parents=True, exist_ok=True)
-    folder.settings.write_text(to_yaml(settings), encoding="utf-8")
+    write_whole(folder.settings, to_yaml(settings))
 
 
 def write_result(

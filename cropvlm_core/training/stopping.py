@@ -17,6 +17,9 @@ import torch
 from torch import distributed
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
+from cropvlm_core.training.finite import FiniteSteps
+from cropvlm_core.training.saving import saving
+
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 
 
@@ -74,14 +77,16 @@ class WholeCheckpoints(Trainer):
     """Writes each checkpoint aside and renames it when it is on the disk.
 
     A base class in front of one of TRL's trainers. A run that dies while it saves leaves the
-    checkpoint before, never half a one. What is logged is not printed as well: that is
-    for the loggers, and for who listens to this package's own.
+    checkpoint before, never half a one; a full disk is a SourceError. A step whose gradient is not
+    finite is left out. What is logged is not printed as well: that is for the loggers, and for who
+    listens to this package's own.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what the trainer behind takes."""
         super().__init__(*args, **kwargs)
         self.remove_callback(PrinterCallback)
+        self.add_callback(FiniteSteps())
 
     def go_on(self, checkpoint: Path | None) -> None:
         """Train from ``checkpoint`` on, or from the start; one that is at the end is only loaded.
@@ -98,6 +103,10 @@ class WholeCheckpoints(Trainer):
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        with saving(f"checkpoint {self.state.global_step}"):
+            self._save_aside(model, trial)
+
+    def _save_aside(self, model: Any, trial: Any) -> None:
         final = Path(self.args.output_dir)
         aside = final / ".part"
         if self.args.should_save:
@@ -136,12 +145,17 @@ def checkpoints(folder: Path) -> list[Path]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into, which at the end takes the place of ``folder``."""
+    """Give a folder to write into, which at the end takes the place of ``folder``.
+
+    Raises:
+        SourceError: the disk is full, or does not take it.
+    """
     aside = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    yield aside
-    _put(aside, folder)
+    with saving(f"the {folder.name}"):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        yield aside
+        _put(aside, folder)
 
 
 def _put(written: Path, place: Path) -> None:

@@ -29,6 +29,7 @@ from cropvlm_core.training.pages import KINDS, render_page
 from cropvlm_core.training.pages.degrade import window
 from cropvlm_core.training.pages.fonts import installed_faces
 from cropvlm_core.training.questions import VALIDATION_SEED
+from cropvlm_core.training.saving import saving
 from cropvlm_core.training.supervision import Lesson, lesson
 
 
@@ -231,19 +232,26 @@ def log_line(
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write beside, flush to disk, rename: a checkpoint is whole or absent."""
+    """Write beside, flush to disk, rename: a checkpoint is whole or absent.
+
+    Raises:
+        SourceError: the disk is full, or does not take it; the checkpoint before is still there.
+    """
     aside = path.with_suffix(".part")
-    with aside.open("wb") as stream:
-        torch.save(state, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    aside.replace(path)
+    with saving(path.name):
+        with aside.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint at ``path``, tensors and numbers only; None when there is none yet."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
+    if not path.is_file():  # what waits for a writer, or has no end
+        raise DataError(f"expected a whole checkpoint, got {path.name}, which is no file")
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in many ways

@@ -27,6 +27,7 @@ from cropvlm_core.training.health import (
     Health,
     Limits,
     Rewards,
+    SamePlace,
     groups_of,
     percent,
     same_box_share,
@@ -48,6 +49,10 @@ _ALARMS = {
     "same_box": "{value} of the rollouts are one and the same box, whatever the question: the "
     "policy is collapsing. Try a lower learning rate, a higher kl, a higher temperature, and an "
     "earlier checkpoint.",
+    "same_place": "boxes for different questions overlap {value} as much as boxes for the same "
+    "one: the policy does not look at the question. Unless all your questions ask for one place, "
+    "try a longer warm start, a higher learning rate, or a reward that tells crops apart; where it "
+    "did before, an earlier checkpoint.",
     "unreadable": "{value} of the rollouts hold no readable box. Try a longer warm start, a lower "
     "temperature, or a reward for the format (valid_box); see that max_new_tokens leaves room for "
     "a box, and that the notation is the one of the warm start.",
@@ -174,9 +179,9 @@ class SamplePictures(_Watch):
 class HealthAlarms(_Watch):
     """Logs moving figures of :class:`Health` as ``health/...``; warns when one leaves its limit.
 
-    A figure is an exponential mean over about ``limits.memory`` batches; ``same_box`` counts over
-    the rollouts of just as many, because one batch may hold one question only. A warning comes
-    once a crossing, through :mod:`logging`, with what to try. A line of progress is logged as
+    A figure is an exponential mean over about ``limits.memory`` batches; ``same_box`` and
+    ``same_place`` count over just as many, because one batch may hold one question only. A warning
+    comes once a crossing, through :mod:`logging`, with what to try. A line of progress is logged as
     information whenever the trainer logs.
     """
 
@@ -187,6 +192,7 @@ class HealthAlarms(_Watch):
         self.figures: dict[str, float] = {}
         self._counts: Counter[str] = Counter()
         self._boxes: deque[list[str | None]] = deque(maxlen=self.limits.memory)
+        self._place = SamePlace(self.limits.memory)
         self._raised: set[str] = set()
 
     def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -206,6 +212,9 @@ class HealthAlarms(_Watch):
             rate = max(1 / self._counts[name], 1 / self.limits.memory)
             self.figures[name] = before + (value - before) * rate
         self.figures["same_box"] = same_box_share(text for texts in self._boxes for text in texts)
+        if (same_place := self._place.take(batch.rollouts)) is not None:
+            self._counts["same_place"] += 1
+            self.figures["same_place"] = same_place
         for name, value in self.figures.items():
             self.trainer.note(f"health/{name}", value)
         for alarm in _ALARMS:

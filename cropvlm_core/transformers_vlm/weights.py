@@ -14,7 +14,7 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoModelForImageTextToText
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
 from cropvlm_core.errors import CropVLMError, MissingExtraError, ModelError, WeightsError, shorten
 
@@ -136,6 +136,7 @@ def load_model(
     if base is not None:
         return _merged(name, base, device=device, dtype=dtype, attention=attention)
     with told_plainly(name), _no_progress_bar():
+        _check_weight_files(name, revision)
         loaded, told = AutoModelForImageTextToText.from_pretrained(
             name,
             revision=revision,
@@ -156,6 +157,38 @@ def load_model(
         raise ModelError(
             f"expected {shorten(os.fspath(name))} to fit the memory of {device}, it ran out"
         ) from error
+
+
+def _check_weight_files(name: str | os.PathLike[str], revision: str | None) -> None:
+    """Refuse weights in files that are no safetensors of the model's own.
+
+    transformers reads what an index of shards names: a pickle, or a path elsewhere, too.
+
+    Raises:
+        WeightsError: there is such a file.
+    """
+    index = _json(name, "model.safetensors.index.json", revision)
+    named = _json(name, "config.json", revision).get("transformers_weights")
+    files = [*dict(index.get("weight_map") or {}).values(), *([] if named is None else [named])]
+    for file in sorted(set(files), key=str):
+        own = isinstance(file, str) and Path(file).name == file and file.endswith(".safetensors")
+        if not own or (is_folder(name) and not Path(name, file).is_file()):
+            raise WeightsError(
+                f"expected weights in safetensors files of {shorten(os.fspath(name))}, "
+                f"got {shorten(file)}"
+            )
+
+
+def _json(name: str | os.PathLike[str], file: str, revision: str | None) -> dict[str, Any]:
+    """A JSON file of a folder or Hub id; empty where there is none."""
+    found = cached_file(
+        os.fspath(name),
+        file,
+        revision=revision,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+    )
+    return {} if found is None else dict(json.loads(Path(found).read_bytes()))
 
 
 def _merged(
