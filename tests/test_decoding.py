@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFile
 
 from cropvlm_core.decoding import bmp, formats, jpeg, pictures
 from cropvlm_core.decoding.exif import orientation_in
@@ -266,3 +266,16 @@ def test_parts_are_counted_before_they_cost_anything(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(bmp, "_MAX_RUNS", 0)
     with pytest.raises(ImageError, match="in run lengths take too long"):
         open_image(honest()["runs.bmp"])
+
+
+def test_others_cannot_switch_off_that_pictures_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WeasyPrint does by being imported."""
+    stream = io.BytesIO()
+    Image.effect_noise((300, 300), 90).save(stream, "JPEG")
+    whole = stream.getvalue()
+    for allowed in (True, False):
+        monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", allowed)
+        assert open_image(whole).size == (300, 300)
+        with pytest.raises(ImageError, match="truncated"):
+            open_image(whole[: len(whole) // 2])
+        assert ImageFile.LOAD_TRUNCATED_IMAGES is allowed

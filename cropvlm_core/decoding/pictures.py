@@ -33,6 +33,32 @@ _SMALL_MODES = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I;16N")  # below three
 _LOADING = threading.Lock()  # a caller's lazy image may reach us from several threads
 
 
+class _WholeOnly:
+    """While any thread is inside, Pillow refuses pictures that are cut off.
+
+    Others switch that off for the whole process, WeasyPrint by being imported.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._before = threading.Lock(), 0, False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before = ImageFile.LOAD_TRUNCATED_IMAGES
+                ImageFile.LOAD_TRUNCATED_IMAGES = False
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                ImageFile.LOAD_TRUNCATED_IMAGES = self._before
+
+
+_WHOLE = _WholeOnly()
+
+
 def decoded(survey: Survey) -> Image.Image:
     """Decode a surveyed page: upright, RGB, loaded, without metadata.
 
@@ -100,7 +126,7 @@ def plain(picture: Image.Image) -> Image.Image:
 def _loaded(survey: Survey) -> Image.Image:
     try:
         # The plugin itself, not Image.open: that would warn about a size which we refuse anyway.
-        with _PLUGINS[survey.kind](io.BytesIO(survey.bare)) as picture:
+        with _WHOLE, _PLUGINS[survey.kind](io.BytesIO(survey.bare)) as picture:
             _check_same(picture, survey, at_most=survey.frame > 0)
             if survey.frame:
                 picture.seek(survey.frame)

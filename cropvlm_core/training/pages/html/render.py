@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from cropvlm_core.errors import MissingExtraError
 from cropvlm_core.training.pages.sheet import Span, Word, around
@@ -131,8 +131,14 @@ class Finder:
 def _programs() -> tuple[Any, Any, Any]:
     try:
         import pypdfium2  # type: ignore[import-untyped]
+
+        truncated = ImageFile.LOAD_TRUNCATED_IMAGES
         import weasyprint
         from weasyprint.text.fonts import FontConfiguration
+
+        ImageFile.LOAD_TRUNCATED_IMAGES = (
+            truncated  # WeasyPrint has everybody load cut-off pictures
+        )
     except (ImportError, OSError) as error:  # OSError: the library pango is not on the machine
         raise MissingExtraError(
             "printing pages from HTML (WeasyPrint on the system library pango, and pypdfium2)",
