@@ -98,7 +98,7 @@ def upright_copy(source: Image.Image) -> Image.Image:
     """
     check_size(source.size)
     try:
-        with _LOADING:
+        with _LOADING, _WHOLE:
             source.load()
     except Exception as error:
         raise UnreadableError(_why(error)) from error
