@@ -104,7 +104,7 @@ def test_it_opens_without_an_error_and_without_fetching(opened: Open, report: Pa
     assert page.title() == "Does zooming help openai:some/model on pages?"
     assert count(page) == "12 of the 12 questions here match"
     assert page.locator("#list [role=option]").count() == 12
-    assert page.evaluate("document.querySelectorAll('main h2').length") == 6
+    assert page.evaluate("document.querySelectorAll('main h2').length") == 7
 
 
 def test_the_skip_link_comes_first_and_leads_to_the_questions(opened: Open, report: Path) -> None:
@@ -283,12 +283,12 @@ def test_names_in_the_plot_do_not_overlap(
     opened: Open, tmp_path: Path, size: tuple[int, int]
 ) -> None:
     page = opened(written(tmp_path, ("aim", "wide", "hf:some/long/folder/of/a/model")), size)
-    names = page.locator(".plot:visible .label")
+    names = page.locator(".plot:not(.square):visible .label")
     frames = [frame(names.nth(index)) for index in range(names.count())]
     assert len(frames) == len(report_pages.views(("a", "b", "c")))
     assert report_pages.overlapping(frames) == []
-    room = frame(page.locator(".plot:visible"))
-    markers = page.locator(".plot:visible .marker")
+    room = frame(page.locator(".plot:not(.square):visible"))
+    markers = page.locator(".plot:not(.square):visible .marker")
     for box in (*frames, *(frame(markers.nth(index)) for index in range(markers.count()))):
         assert room["x"] <= box["x"]
         assert box["x"] + box["width"] <= room["x"] + room["width"] + 1
