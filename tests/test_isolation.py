@@ -319,7 +319,7 @@ def test_spawned_processes_decode_apart_too(page_file: str, tmp_path: Path) -> N
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
         "import multiprocessing\n"
         "from cropvlm_core.images import open_image\n"
-        f"print(open_image({page_file!r}, isolate=True).size)\n"
+        f"print(open_image({page_file!r}, isolate=True).size, flush=True)\n"  # a pool ends roughly
         "def work(_):\n"
         f"    return open_image({page_file!r}, isolate=True).size\n"
         "if __name__ == '__main__':\n"
