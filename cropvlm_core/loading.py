@@ -153,6 +153,14 @@ def check_local() -> None:
         raise MissingExtraError("a Hugging Face model on this machine", "local")
 
 
+def metric_for(target: str) -> str:
+    """The name of the metric by which a target's replies are scored, unless another is chosen.
+
+    A reader (``tesseract@N``) gives all it reads, so what counts is whether that holds the answer.
+    """
+    return "contains" if target.startswith("tesseract@") else "mixed_accuracy"
+
+
 def default_pipeline() -> ZoomPipeline:
     """Return the shared pipeline of the embedded cropper, built at its first use.
 

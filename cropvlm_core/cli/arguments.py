@@ -1,6 +1,8 @@
 """Arguments that several commands share, each worded once."""
 
 import argparse
+import math
+from collections.abc import Callable
 
 _MOST_CROPS = 100
 
@@ -74,37 +76,36 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
 def positive(text: str) -> int:
     """A whole number above 0."""
     try:
-        number = int(text)
+        count = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
+        count = 0
+    if count < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
-    return number
+    return count
 
 
-def _share(text: str) -> float:
+def number(text: str, expected: str, fits: Callable[[float], bool]) -> float:
+    """A number that fits; ``expected`` says in an error which do. NaN must not."""
     try:
-        number = float(text)
+        value = float(text)
     except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, got {text!r}")
-    return number
+        value = math.nan
+    if not fits(value):
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+    return value
 
 
 def above_zero(text: str) -> float:
     """A number above 0, not infinite."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-    return value
+    return number(text, "a number above 0", lambda value: 0 < value < math.inf)
+
+
+def _share(text: str) -> float:
+    return number(text, "a number from 0 to 1", lambda value: 0 <= value <= 1)
 
 
 def _crops(text: str) -> int:
-    number = positive(text)
-    if number > _MOST_CROPS:
+    count = positive(text)
+    if count > _MOST_CROPS:
         raise argparse.ArgumentTypeError(f"expected at most {_MOST_CROPS} crops, got {text!r}")
-    return number
+    return count

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cropvlm_core.evaluation.rows import write_whole
 from cropvlm_core.evaluation.statistics import bootstrap, paired_test
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def report_of(learned: Learned, *, start: str) -> dict[str, Any]:
 
 def write_report(file: Path, report: dict[str, Any]) -> None:
     """Write the report as JSON."""
-    file.write_text(json.dumps(report, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    write_whole(file, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
 
 
 def to_text(report: dict[str, Any]) -> str:

@@ -1,9 +1,12 @@
 """``cropvlm train embedded --data``: the embedded cropper on a user's own documents."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cropvlm_core.cli import arguments
 
 if TYPE_CHECKING:
     from cropvlm_core.training.own_documents.run import Learned
@@ -69,7 +72,7 @@ def add_arguments(group: "argparse._ArgumentGroup") -> None:
 def run(given: argparse.Namespace) -> int:
     """Learn, measure, and tell what came of it."""
     from cropvlm_core.cli.own_documents_report import report_of, to_text, warnings_of, write_report
-    from cropvlm_core.training.own_documents.stopping import Stopped
+    from cropvlm_core.training.signals import Stopped
 
     try:
         learned, start = _learn(given)
@@ -86,22 +89,20 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _learn(given: argparse.Namespace) -> "tuple[Learned, Path]":
-    from cropvlm_core.embedded import weights
+    from cropvlm_core.embedded.weights import shipped_weights
     from cropvlm_core.errors import DataError, shorten
-    from cropvlm_core.loading import load_target
+    from cropvlm_core.loading import load_target, metric_for
     from cropvlm_core.scoring import METRICS
     from cropvlm_core.training.own_documents.material import read_own
     from cropvlm_core.training.own_documents.plan import OwnPlan
     from cropvlm_core.training.own_documents.run import learn
 
-    metric = given.metric or (
-        "contains" if given.reward.startswith("tesseract@") else "mixed_accuracy"
-    )
+    metric = given.metric or metric_for(given.reward)
     if metric not in METRICS:
         raise DataError(f"expected a metric of {sorted(METRICS)}, got {shorten(metric)}")
     reader = load_target(given.reward)
     questions = read_own(given.data)
-    start = given.start or Path(weights.__file__).with_name(weights.WEIGHTS)
+    start = given.start or shipped_weights()
     chosen = {
         name: getattr(given, name)
         for name in ("minutes", "held_out", "rehearsal", "area_price", "shuffle_rewards", "rate")
@@ -148,10 +149,4 @@ def _share_or_none(text: str) -> float:
 
 
 def _price(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number of 0 or more, got {text!r}")
-    return value
+    return arguments.number(text, "a number of 0 or more", lambda value: 0 <= value < math.inf)

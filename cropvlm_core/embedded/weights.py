@@ -21,6 +21,11 @@ MAX_SHIPPED = 12_000_000
 _FOLDER = Path(__file__).parent
 
 
+def shipped_weights() -> Path:
+    """The weight file in the wheel."""
+    return _FOLDER / WEIGHTS
+
+
 def read_weights(path: str | Path | None = None, sha256: str | None = None) -> tuple[bytes, str]:
     """The bytes of a weight file and their SHA-256.
 
@@ -31,7 +36,7 @@ def read_weights(path: str | Path | None = None, sha256: str | None = None) -> t
     Raises:
         WeightsError: the file is missing or too large, or it is another one.
     """
-    file = _FOLDER / WEIGHTS if path is None else Path(path)
+    file = shipped_weights() if path is None else Path(path)
     if path is None and sha256 is None:
         sha256 = shipped_digest()
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):

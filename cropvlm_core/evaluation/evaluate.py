@@ -25,7 +25,7 @@ from cropvlm_core.evaluation.sight import Sight
 from cropvlm_core.evaluation.source import Data, Source
 from cropvlm_core.evaluation.tokens import RULES, TokenRule, at_input_size, rule_for
 from cropvlm_core.evaluation.views import RANDOM, views_of
-from cropvlm_core.loading import load_cropper, load_target
+from cropvlm_core.loading import load_cropper, load_target, metric_for
 from cropvlm_core.scoring import METRICS
 from cropvlm_core.vlm import VLM
 from cropvlm_core.zoom import ZoomPipeline
@@ -84,11 +84,7 @@ def evaluate(
     """
     source = Source(data, limit)
     name = target if isinstance(target, str) else type(target).__name__ if target else None
-    chosen = (
-        metric
-        or source.metric
-        or ("contains" if name and name.startswith("tesseract@") else "mixed_accuracy")
-    )
+    chosen = metric or source.metric or metric_for(name or "")
     if chosen not in METRICS:
         raise DataError(f"expected a metric of {sorted(METRICS)}, got {shorten(chosen)}")
     loaded = (

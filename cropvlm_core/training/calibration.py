@@ -7,7 +7,7 @@ import itertools
 import json
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +126,7 @@ def calibrate(weights: Path, *, area: float, pages: int = 100) -> Setting:
     looked = list(look_at(cropper, validation_questions(pages)))
     best = choose_settings(looked, cropper.settings, area=area)[0]
     scenes = look_at(cropper, validation_questions(max(1, pages // 3), "street"))
-    best = dataclasses.replace(best, settings=_for_photographs(list(scenes), best.settings))
+    best = dataclasses.replace(best, settings=_for_photographs(scenes, best.settings))
     looked += look_at(cropper, validation_questions(pages, held_out=True))
     cropper.settings = best.settings
     fitted = fit_confidence(*_outcomes(cropper, looked))
@@ -166,19 +166,10 @@ def choose_settings(
         dataclasses.replace(plain, quantile=quantile, least=least, rules=ZoomRules(grow=growth))
         for (quantile, least), growth in itertools.product(WAYS, GROWTHS)
     ]
-    hits, areas, count = [0] * len(settings), [0.0] * len(settings), 0
-    for one in looked:
-        if not one.asked.targets:
-            continue
-        count += 1
-        boxes = [box for box in _first_boxes(one.seen) for _ in GROWTHS]
-        for index, (box, way) in enumerate(zip(boxes, settings, strict=True)):
-            crop = Box(0, 0, 1, 1) if box is None else grown(box, one.seen.size, way.rules)
-            hits[index] += bool(one.asked.hit([crop]))
-            areas[index] += crop.area
+    hits, areas = _tally(looked, WAYS, [ZoomRules(grow=growth) for growth in GROWTHS])
     measured = [
-        Setting(way, hit / count, shown / count)
-        for way, hit, shown in zip(settings, hits, areas, strict=True)
+        Setting(way, float(hit), float(shown))
+        for way, hit, shown in zip(settings, hits.ravel(), areas.ravel(), strict=True)
     ]
     fit = [one for one in measured if one.mean_area <= area]
     rest = [one for one in measured if one.mean_area > area]
@@ -187,27 +178,41 @@ def choose_settings(
     )
 
 
-def _for_photographs(looked: list[Looked], chosen: PolicySettings) -> PolicySettings:
+def _for_photographs(looked: Iterable[Looked], chosen: PolicySettings) -> PolicySettings:
     """Choose the smallest box on pages that look like photographs as it is chosen on all pages."""
-    ways = [(chosen.quantile, least) for least in PHOTOGRAPH_LEASTS]
     shown = [one for one in looked if one.seen.page.photograph and one.asked.targets]
-    hits, areas = np.zeros(len(ways)), np.zeros(len(ways))
-    for one in shown:
-        seen = one.seen
-        boxes = first_boxes(seen.page, seen.size, seen.cells, seen.peaks, seen.sides, ways)
-        for index, box in enumerate(boxes):
-            crop = Box(0, 0, 1, 1) if box is None else grown(box, seen.size, chosen.rules)
-            hits[index] += bool(one.asked.hit([crop]))
-            areas[index] += crop.area
-    fit = areas <= PHOTOGRAPH_AREA * len(shown)
-    if not shown or not fit.any():
+    if not shown:
         return chosen
-    best = max(np.flatnonzero(fit), key=lambda index: (hits[index], -areas[index]))
+    ways = [(chosen.quantile, least) for least in PHOTOGRAPH_LEASTS]
+    hits, areas = (figures[:, 0] for figures in _tally(shown, ways, [chosen.rules]))
+    fit = np.flatnonzero(areas <= PHOTOGRAPH_AREA)
+    if not fit.size:
+        return chosen
+    best = max(fit, key=lambda index: (hits[index], -areas[index]))
     return dataclasses.replace(chosen, least_photograph=PHOTOGRAPH_LEASTS[best])
 
 
-def _first_boxes(seen: Seen) -> list[Box | None]:
-    return first_boxes(seen.page, seen.size, seen.cells, seen.peaks, seen.sides, WAYS)
+def _tally(
+    looked: Iterable[Looked],
+    ways: Sequence[tuple[float, tuple[float, float]]],
+    rules: Sequence[ZoomRules],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Hit rate and mean area of first crops, each (ways, rules); questions with an answer count."""
+    hits, areas, count = np.zeros((len(ways), len(rules))), np.zeros((len(ways), len(rules))), 0
+    for one in looked:
+        if not one.asked.targets:
+            continue
+        count += 1
+        seen = one.seen
+        boxes = first_boxes(seen.page, seen.size, seen.cells, seen.peaks, seen.sides, ways)
+        for way, box in enumerate(boxes):
+            for rule, growing in enumerate(rules):
+                crop = Box(0, 0, 1, 1) if box is None else grown(box, seen.size, growing)
+                hits[way, rule] += bool(one.asked.hit([crop]))
+                areas[way, rule] += crop.area
+    if not count:
+        raise DataError("expected validation questions with answers, got none")
+    return hits / count, areas / count
 
 
 def _outcomes(cropper: EmbeddedCropper, looked: Iterable[Looked]) -> NDArray[np.float64]:

@@ -26,6 +26,7 @@ from cropvlm_core.training.embedded_policy import (
     proposal_of,
 )
 from cropvlm_core.training.network import PolicyNetwork
+from cropvlm_core.training.reward_values import values_of
 from cropvlm_core.training.rewards import Reward
 from cropvlm_core.training.rollouts import Rollout
 from cropvlm_core.zoom import Zoom
@@ -107,8 +108,8 @@ def summed(rewards: Sequence[Reward], rollouts: Sequence[Rollout]) -> Tensor:
     """The sum of all rewards of each rollout, (N,) float32; NaN where one of them has no value."""
     total = torch.zeros(len(rollouts))
     for reward in rewards:
-        given = [float("nan") if value is None else value for value in reward(rollouts)]
-        total += torch.tensor(given)
+        values = values_of(reward, rollouts)
+        total += torch.tensor([float("nan") if value is None else value for value in values])
     return total
 
 

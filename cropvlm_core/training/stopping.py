@@ -6,12 +6,10 @@ import os
 import re
 import shutil
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import distributed
@@ -19,11 +17,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 from cropvlm_core.training.finite import FiniteSteps
 from cropvlm_core.training.saving import saving
+from cropvlm_core.training.signals import Listener
 
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]+)")
 
 
-class StopOnSignal(TrainerCallback):
+class StopOnSignal(Listener, TrainerCallback):
     """Saves a checkpoint and ends the run after the step in which SIGTERM or Ctrl-C came.
 
     A context manager, around the training. Of several processes, all stop after the same
@@ -31,31 +30,21 @@ class StopOnSignal(TrainerCallback):
 
     Attributes:
         stopped: whether the run was ended so.
-        signal: the number of the signal that did.
     """
 
     def __init__(self) -> None:
         """Listen from ``__enter__`` on."""
+        super().__init__()
         self.stopped = False
-        self.signal: int = signal.SIGTERM
-        self._told = False
-        self._before: dict[int, Any] = {}
 
-    def __enter__(self) -> Self:
-        """Start to listen; outside of the main thread, where Python allows none, do nothing."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._hear)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the signals to who had them before."""
-        for number, before in self._before.items():
-            signal.signal(number, before)
+    @property
+    def signal(self) -> int:
+        """The number of the signal that ended the run; SIGTERM where another process was told."""
+        return signal.SIGTERM if self.heard is None else self.heard
 
     def on_step_end(self, args: Any, _state: Any, control: Any, **_: Any) -> Any:
         """Agree with the other processes; save and stop where one was told to."""
-        told = self._told
+        told = self.heard is not None
         if args.world_size > 1:
             votes = torch.tensor([int(told)], device=args.device)
             distributed.all_reduce(votes, distributed.ReduceOp.MAX)
@@ -66,11 +55,6 @@ class StopOnSignal(TrainerCallback):
             control.should_save = True
             control.should_training_stop = True
         return control
-
-    def _hear(self, number: int, _frame: FrameType | None) -> None:
-        if self._told and number == signal.SIGINT:  # a second Ctrl-C means now
-            raise KeyboardInterrupt
-        self._told, self.signal = True, number
 
 
 class WholeCheckpoints(Trainer):

@@ -29,13 +29,14 @@ from cropvlm_core.training.page_store import (
     on_device,
     produce,
 )
-from cropvlm_core.training.pages import KINDS
 from cropvlm_core.training.pages.fonts import installed_faces
 from cropvlm_core.training.supervised import (
     follow,
     load_checkpoint,
     log_line,
     rate_factor,
+    rendered_state,
+    run_state,
     save_checkpoint,
 )
 
@@ -220,14 +221,6 @@ class _Run:
         plan = asdict(self.plan) | {"budget": self.plan.budget}
         save_checkpoint(
             self.folder / "checkpoint.pt",
-            {
-                "network": self.network.state_dict(),
-                "averaged": self.averaged.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "minutes": self.done,
-                "pages": self.pages,
-                "plan": plan,
-                "kinds": {name: share for name, (_, share) in KINDS.items()},
-            },
+            run_state(self.network, self.averaged, self.optimizer, self.step, self.done)
+            | rendered_state(self.pages, plan),
         )

@@ -177,16 +177,8 @@ def _train(rank: int, plan: TrainingPlan, folder: Path) -> None:
             saved = now
             save_checkpoint(
                 folder / "checkpoint.pt",
-                {
-                    "network": network.state_dict(),
-                    "averaged": averaged.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                    "minutes": done,
-                    "pages": pages,
-                    "plan": asdict(plan),
-                    "kinds": {name: share for name, (_, share) in KINDS.items()},
-                },
+                run_state(network, averaged, optimizer, step, done)
+                | rendered_state(pages, asdict(plan)),
             )
 
 
@@ -229,6 +221,29 @@ def log_line(
     with (folder / "log.txt").open("a", encoding="utf-8") as log:
         log.write(line + "\n")
     sys.stderr.write(line + "\n")
+
+
+def run_state(
+    network: PolicyNetwork,
+    averaged: PolicyNetwork,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    minutes: float,
+) -> dict[str, Any]:
+    """What every run goes on from; a checkpoint adds what the run was told."""
+    return {
+        "network": network.state_dict(),
+        "averaged": averaged.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "minutes": minutes,
+    }
+
+
+def rendered_state(pages: int, plan: dict[str, Any]) -> dict[str, Any]:
+    """What a run on rendered pages adds: pages seen, its plan, the shares of the kinds."""
+    kinds = {name: share for name, (_, share) in KINDS.items()}
+    return {"pages": pages, "plan": plan, "kinds": kinds}
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

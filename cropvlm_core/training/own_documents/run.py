@@ -20,10 +20,10 @@ from cropvlm_core.training.own_documents.material import Material, fingerprint, 
 from cropvlm_core.training.own_documents.measure import Outcome, measure
 from cropvlm_core.training.own_documents.plan import OwnPlan
 from cropvlm_core.training.own_documents.schedule import Schedule
-from cropvlm_core.training.own_documents.stopping import Listener
 from cropvlm_core.training.questions import validation_questions
 from cropvlm_core.training.reply_cache import ReplyCache
 from cropvlm_core.training.rewards import AnswerScore, CropArea
+from cropvlm_core.training.signals import Listener
 from cropvlm_core.training.supervised import load_checkpoint
 from cropvlm_core.vlm import VLM
 

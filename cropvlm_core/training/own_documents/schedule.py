@@ -16,7 +16,7 @@ import torch
 from cropvlm_core.training.own_documents.learning import Teacher
 from cropvlm_core.training.own_documents.material import OwnPage
 from cropvlm_core.training.own_documents.plan import OwnPlan
-from cropvlm_core.training.supervised import follow, rate_factor, save_checkpoint
+from cropvlm_core.training.supervised import follow, rate_factor, run_state, save_checkpoint
 
 SAVE_EVERY = 20.0
 """Seconds between checkpoints: so much is lost at most."""
@@ -147,14 +147,8 @@ class Schedule:
         """Write the checkpoint."""
         save_checkpoint(
             self.folder / "checkpoint.pt",
-            {
-                "network": self.network.state_dict(),
-                "averaged": self.averaged.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "step": self.step,
-                "minutes": self.done,
-                "told": self.told,
-            },
+            run_state(self.network, self.averaged, self.optimizer, self.step, self.done)
+            | {"told": self.told},
         )
 
 

@@ -1,4 +1,4 @@
-"""Signals that end a run after its step; the run says where that is."""
+"""SIGTERM and Ctrl-C end a run after its step; the run says where that is."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ class Stopped(Exception):  # noqa: N818  it is no error
 
 
 class Listener:
-    """Hears SIGTERM and Ctrl-C inside ``with``; a second Ctrl-C does not wait."""
+    """Hears SIGTERM and Ctrl-C inside ``with``; a second Ctrl-C does not wait.
+
+    Attributes:
+        heard: the number of the signal that came last; None: none did.
+    """
 
     def __init__(self) -> None:
         """Nothing was heard yet."""
-        self._heard: int | None = None
+        self.heard: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -43,10 +47,10 @@ class Listener:
 
     def check(self) -> None:
         """Raise :class:`Stopped` if a signal came."""
-        if self._heard is not None:
-            raise Stopped(self._heard)
+        if self.heard is not None:
+            raise Stopped(self.heard)
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
-        if self._heard is not None and number == signal.SIGINT:
+        if self.heard is not None and number == signal.SIGINT:  # a second one means now
             raise KeyboardInterrupt
-        self._heard = number
+        self.heard = number
