@@ -1,7 +1,10 @@
 """Training beside producers: lessons are stored, drawn, varied, learned from, and gone on with."""
 
 import json
+import os
 import random
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,15 +17,14 @@ require_fonts()
 
 from cropvlm_core.cli import main  # noqa: E402
 from cropvlm_core.embedded import EmbeddedCropper  # noqa: E402
-from cropvlm_core.errors import WeightsError  # noqa: E402
+from cropvlm_core.errors import DataError, WeightsError  # noqa: E402
 from cropvlm_core.training.calibration import export_run  # noqa: E402
 from cropvlm_core.training.export import read_network  # noqa: E402
 from cropvlm_core.training.network import PolicySize  # noqa: E402
+from cropvlm_core.training.page_pool import PagePool  # noqa: E402
 from cropvlm_core.training.page_store import (  # noqa: E402
     GREYS,
     Preparation,
-    StoredBatches,
-    make_room,
     on_device,
     read_lessons,
     write_lessons,
@@ -65,21 +67,80 @@ def test_a_page_used_again_looks_different_and_its_padding_stays_empty(tmp_path:
     assert first[stored["pixels"] == 0].eq(0).all()
 
 
-def test_batches_are_drawn_from_what_there_is_and_old_files_make_room(tmp_path: Path) -> None:
-    for number in range(4):
-        one = small_lesson(number)
-        height, width = one.pixels.shape[1:]
-        write_lessons(tmp_path / f"{height}x{width}x1x{number}.lessons", [one])
-    batch = next(iter(StoredBatches(tmp_path, 60_000, seed=1)))
-    assert 1 <= len(batch["pixels"]) <= 2
+def store_lessons(folder: Path, seeds: range) -> list[Path]:
+    """A file for each page, the oldest first."""
+    files = []
+    for age, number in enumerate(seeds):
+        files.append(folder / f"{number}.lessons")
+        write_lessons(files[-1], [small_lesson(number)])
+        os.utime(files[-1], (1000 + age, 1000 + age))
+    return files
+
+
+def held(pool: PagePool, pages: int) -> int:
+    """How many pages the pool holds once it has read so many, or after five seconds."""
+    until = time.monotonic() + 5
+    while pool.pages < pages and time.monotonic() < until:
+        pool.draw(1)
+        time.sleep(0.02)
+    return pool.pages
+
+
+def test_batches_are_drawn_from_pages_of_one_shape(tmp_path: Path) -> None:
+    store_lessons(tmp_path, range(6))
+    with closing(PagePool(tmp_path, torch.device("cpu"), 10**9, seed=1)) as pool:
+        assert held(pool, 6) == 6
+        shown = set()
+        for _ in range(40):
+            batch = pool.draw(60_000)
+            assert 1 <= len(batch["pixels"]) <= 2
+            shown |= {page.numpy().tobytes() for page in batch["pixels"]}
+    assert len(shown) == 6
+
+
+def test_old_files_make_room_for_newer_ones(tmp_path: Path) -> None:
+    oldest, *_, newest = [file.name for file in store_lessons(tmp_path, range(5))]
     size = max(file.stat().st_size for file in tmp_path.iterdir())
-    assert make_room(tmp_path, 2 * size) >= 2
-    assert 2 <= len(list(tmp_path.iterdir())) < 4
+    kept = tmp_path / "held"
+    with closing(PagePool(tmp_path, torch.device("cpu"), 2 * size, seed=1)) as pool:
+        until = time.monotonic() + 5
+        while not (kept / newest).exists() and time.monotonic() < until:
+            pool.draw(1)
+        time.sleep(0.1)
+        pool.draw(1)
+        assert 1 <= pool.pages <= 3
+    assert {file.name for file in kept.iterdir()} <= {f"{n}.lessons" for n in range(2, 5)}
+    assert (kept / newest).exists()
+    assert not (kept / oldest).exists()
+
+
+def test_a_pool_goes_on_with_the_pages_of_the_run_before(tmp_path: Path) -> None:
+    store_lessons(tmp_path, range(3))
+    for _ in range(2):
+        with closing(PagePool(tmp_path, torch.device("cpu"), 10**9, seed=1)) as pool:
+            assert held(pool, 3) == 3
+
+
+def test_a_pool_that_nothing_fills_says_so(tmp_path: Path) -> None:
+    with (
+        closing(PagePool(tmp_path, torch.device("cpu"), 10**9, 1, alive=lambda: False)) as pool,
+        pytest.raises(DataError, match="expected pages to train on, but no process renders any"),
+    ):
+        pool.draw(1)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "cut.lessons").write_bytes(b"no lessons")
+    with (
+        closing(PagePool(tmp_path, torch.device("cpu"), 10**9, seed=1)) as pool,
+        pytest.raises(ValueError, match="pickle"),
+    ):
+        pool.draw(1)
 
 
 def test_a_run_goes_on_and_begins_from_its_own_file(tmp_path: Path) -> None:
     plan = StoredPlan(
-        minutes=0.02, reading_minutes=0.0, device="cpu", producers=1, readers=0, pixels=60_000,
+        minutes=0.02, reading_minutes=0.0, device="cpu", producers=1, pixels=60_000,
         questions=4, store=20_000_000, half=False, pages=SMALL, size=TINY,
     )  # fmt: skip
     train_stored(plan, tmp_path)
@@ -111,3 +172,11 @@ def test_a_file_that_holds_no_network_is_refused(tmp_path: Path) -> None:
 def test_a_start_needs_a_device(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "embedded", "--out", str(tmp_path), "--start", "some.onnx"]) != 0
     assert "--device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["xla:99", "no such", "cuda:77"])
+def test_a_device_that_is_not_there_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    assert main(["train", "embedded", "--out", str(tmp_path), "--device", device]) == 2
+    assert "expected a device that torch can train on" in capsys.readouterr().err

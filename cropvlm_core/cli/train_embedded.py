@@ -97,7 +97,7 @@ def _add_rendered(group: "argparse._ArgumentGroup") -> None:
         "--pixels",
         type=arguments.positive,
         default=None,
-        help="with --device: input pixels of a batch (default 12 million on a GPU, 1.3 million on "
+        help="with --device: input pixels of a batch (default 24 million on a GPU, 1.3 million on "
         "a CPU)",
     )
     group.add_argument(
@@ -160,7 +160,7 @@ def _check_road(given: argparse.Namespace) -> None:
 def _train(given: argparse.Namespace) -> None:
     from cropvlm_core.errors import DataError
     from cropvlm_core.training.pages import need_programs
-    from cropvlm_core.training.stored_training import StoredPlan, train_stored
+    from cropvlm_core.training.stored_training import StoredPlan, device_memory, train_stored
     from cropvlm_core.training.supervised import TrainingPlan, train_supervised
 
     need_programs()
@@ -183,10 +183,10 @@ def _train(given: argparse.Namespace) -> None:
             device=given.device,
             reading_minutes=reading,
             producers=given.producers or max(1, cores - 3),
-            readers=1 if cores < 8 else 3,
             rest=3.0 if small else 0.0,
-            pixels=given.pixels or (1_300_000 if small else 12_000_000),
-            store=4_000_000_000 if small else 30_000_000_000,
+            pixels=given.pixels or (1_300_000 if small else 24_000_000),
+            batches=2 if small else 4,
+            store=2_000_000_000 if small else device_memory(given.device) // 2,
             **chosen,
         ),
         given.out,

@@ -10,6 +10,8 @@ from cropvlm_core.training.network import BLANK, LETTER_CLASSES, PolicyNetwork
 from cropvlm_core.training.supervision import IGNORED, Lesson
 
 _BLANK_WEIGHT = 0.06
+_CONTRASTED = 6_144
+"""The most words that are told apart at a time: memory grows with the square."""
 
 
 def stack(lessons: list[Lesson]) -> Lesson:
@@ -77,21 +79,35 @@ def _spotting_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     cells = network.cells(features).flatten(2).transpose(1, 2)
     pick = batch.word_cells.unsqueeze(-1).expand(-1, -1, cells.shape[-1])
-    seen = cells.gather(1, pick).flatten(0, 1)
-    grams = batch.word_grams.flatten(0, 1)
+    seen = cells.gather(1, pick)
+    typed = functional.normalize(network.question.words(batch.word_grams), dim=-1, eps=1e-4)
+    pages = max(1, _CONTRASTED // batch.word_grams.shape[1])
+    parts = []
+    for start in range(0, len(seen), pages):
+        shown, read, grams = (
+            part[start : start + pages].flatten(0, 1) for part in (seen, typed, batch.word_grams)
+        )
+        parts.append(_contrast(shown, read, grams, network.sharpness))
+    loss, found, count = (torch.stack(part).sum() for part in zip(*parts, strict=True))
+    count = count.clamp(min=1)
+    return loss / (2 * count), {"spotted": found / count}
+
+
+def _contrast(
+    seen: Tensor, typed: Tensor, grams: Tensor, sharpness: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Each word among all, seen to typed and back: loss, how many are found, how many there are."""
     here = grams.amax(-1) > 0
-    typed = functional.normalize(network.question.words(grams), dim=-1, eps=1e-4)
     # Two words are the same when this number is: a sum over their letter groups, no two alike.
     place = torch.arange(1, grams.shape[-1] + 1, device=grams.device)
     number = (grams.double() * (place * 0.6180339887).frac().double().add(1).log()).sum(-1)
     same = number.unsqueeze(0) == number.unsqueeze(1)
-    scores = network.sharpness.exp().clamp(max=60) * (seen @ typed.T).float()
+    scores = sharpness.exp().clamp(max=60) * (seen @ typed.T).float()
     scores = scores.masked_fill(~(here.unsqueeze(0) & here.unsqueeze(1)), -1e4)
     # The same word twice in the batch is right twice.
     mass = scores.masked_fill(~same, -1e4)
-    count = here.sum().clamp(min=1)
     loss = (scores.logsumexp(1) - mass.logsumexp(1)) * here
     back = (scores.logsumexp(0) - mass.logsumexp(0)) * here
     with torch.no_grad():
         found = same.gather(1, scores.argmax(1, keepdim=True)).squeeze(1) & here
-    return (loss.sum() + back.sum()) / (2 * count), {"spotted": found.sum() / count}
+    return loss.sum() + back.sum(), found.sum(), here.sum()

@@ -1,8 +1,8 @@
 """Lessons on disk between the processes that render pages and the one that trains on them.
 
-A GPU learns from a page some fifty times faster than a core renders one. So producers write lessons
-of one input shape into small files, readers draw from all that are there, and each page is used
-several times before it makes room for newer ones.
+A GPU learns from a page some hundred times faster than a core renders one. So producers write
+lessons of one input shape into small files, and the process that trains keeps many of them
+(``page_pool``) and uses each several times.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class Preparation:
     budget: int = 262_144
     line: float = 6.0
     most: float = 3.0
-    questions: int = 16
+    questions: int = 24
     pointers: int = 8
 
     def of_seed(self, seed: int) -> Lesson | None:
@@ -90,12 +90,7 @@ def produce(folder: Path, how: Preparation, source: str, rest: float = 0.0) -> N
         pool = waiting.setdefault(shape, [])
         pool.append(one)
         if len(pool) * one.pixels.numel() >= _FILE_PIXELS:
-            name = _name(shape, len(pool), f"{source}-{number}")
-            write_lessons(folder / name, waiting.pop(shape))
-
-
-def _name(shape: tuple[int, ...], count: int, mark: str) -> str:
-    return f"{shape[-2]}x{shape[-1]}x{count}x{mark}.lessons"
+            write_lessons(folder / f"{source}-{number}.lessons", waiting.pop(shape))
 
 
 def write_lessons(file: Path, lessons: list[Lesson]) -> None:
@@ -128,84 +123,6 @@ def joined(parts: list[Lesson]) -> Lesson:
     return Lesson(**{
         one.name: torch.cat([getattr(part, one.name) for part in parts]) for one in fields(Lesson)
     })  # fmt: skip
-
-
-class StoredBatches(torch.utils.data.IterableDataset[dict[str, Tensor]]):
-    """Endless batches of about ``pixels`` input pixels, drawn from whatever the folder holds.
-
-    Args:
-        folder: where producers write.
-        pixels: input pixels of a batch.
-        seed: source of all chance, together with the number of the reading process.
-    """
-
-    def __init__(self, folder: Path, pixels: int, seed: int) -> None:
-        """Remember where to draw from."""
-        super().__init__()
-        self.folder, self.pixels, self.seed = folder, pixels, seed
-
-    def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Draw for ever, the arrays of a ``Lesson`` by name; waits while there is nothing."""
-        torch.set_num_threads(1)
-        reader = torch.utils.data.get_worker_info()
-        rng = random.Random(f"{self.seed}-{reader.id if reader else 0}-{time.time_ns()}")
-        shelf: dict[tuple[int, int], list[tuple[int, Path]]] = {}
-        looked = 0.0
-        while True:
-            if not shelf or time.monotonic() - looked > 3:
-                shelf, looked = _shelf(self.folder), time.monotonic()
-                if not shelf:
-                    time.sleep(0.2)
-                    continue
-            batch = self._draw(shelf, rng)
-            if batch is None:
-                looked = 0.0
-            else:
-                yield vars(batch)
-
-    def _draw(
-        self, shelf: dict[tuple[int, int], list[tuple[int, Path]]], rng: random.Random
-    ) -> Lesson | None:
-        # A shape's share of the batches is its share of the pixels: every page is as likely.
-        shapes = list(shelf)
-        weights = [shape[0] * shape[1] * sum(n for n, _ in shelf[shape]) for shape in shapes]
-        shape = rng.choices(shapes, weights)[0]
-        needed, chosen = self.pixels / (shape[0] * shape[1]), []
-        for count, file in rng.sample(shelf[shape], len(shelf[shape])):
-            if needed < 0.5:
-                break
-            chosen.append(file)
-            needed -= count
-        try:
-            return joined([read_lessons(file) for file in chosen])
-        except OSError:  # a file that made room for a newer one
-            return None
-
-
-def _shelf(folder: Path) -> dict[tuple[int, int], list[tuple[int, Path]]]:
-    found: dict[tuple[int, int], list[tuple[int, Path]]] = {}
-    for file in folder.glob("*.lessons"):
-        height, width, count, _ = file.name.split("x", 3)
-        found.setdefault((int(height), int(width)), []).append((int(count), file))
-    return found
-
-
-def make_room(folder: Path, size: int) -> int:
-    """Remove the oldest files until at most ``size`` bytes remain; counts the pages left."""
-    held = []
-    for file in folder.glob("*.lessons"):
-        try:
-            found = file.stat()
-        except OSError:
-            continue
-        held.append((found.st_mtime_ns, found.st_size, file))
-    total = sum(one for _, one, _ in held)
-    held.sort(reverse=True)
-    while held and total > size:
-        _, one, file = held.pop()
-        file.unlink(missing_ok=True)
-        total -= one
-    return sum(int(file.name.split("x", 3)[2]) for _, _, file in held)
 
 
 def on_device(

@@ -1,8 +1,8 @@
 """Supervised training on one device, a GPU or a CPU, beside processes that render its pages.
 
-Producers fill a folder with lessons, reading processes draw batches from it, and the device takes
-one step on two batches of different shapes. The schedule is measured in minutes, kept in the
-checkpoint: a run that is stopped goes on where it was.
+Producers fill a folder with lessons, the device holds them (``page_pool``) and takes one step on a
+few batches of different shapes. The schedule is measured in minutes, kept in the checkpoint: a run
+that is stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import multiprocessing
 import random
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cropvlm_core.errors import DataError
 from cropvlm_core.training.export import read_network
 from cropvlm_core.training.losses import lesson_losses
 from cropvlm_core.training.network import PolicyNetwork, PolicySize
-from cropvlm_core.training.page_store import (
-    Preparation,
-    StoredBatches,
-    make_room,
-    on_device,
-    produce,
-)
+from cropvlm_core.training.page_pool import PagePool
+from cropvlm_core.training.page_store import Preparation, on_device, produce
 from cropvlm_core.training.pages.fonts import installed_faces
 from cropvlm_core.training.supervised import (
     follow,
@@ -49,11 +45,12 @@ class StoredPlan:
         minutes: length of the whole schedule, wall clock.
         reading_minutes: the first part: letters and words, no questions.
         device: "cuda", "cpu", ...
-        producers, readers: processes that render pages and that draw batches.
+        producers: processes that render pages.
         rest: a producer sleeps so many times the processor time that a page took.
-        pixels: input pixels of a batch; every step takes two.
+        pixels: input pixels of a batch.
+        batches: batches of a step.
         questions: questions a page and step.
-        store: bytes of lessons kept for reuse.
+        store: bytes of lessons held on the device (and in the folder) for reuse.
         rate: peak learning rate (AdamW), reached after 2 % of the schedule, cosine to 2 %.
         half: compute in bfloat16 where that is exact enough; faster on GPUs and recent CPUs.
         seed: source of all chance.
@@ -65,9 +62,9 @@ class StoredPlan:
     reading_minutes: float = 0.6
     device: str = "cuda"
     producers: int = 13
-    readers: int = 3
     rest: float = 0.0
-    pixels: int = 12_000_000
+    pixels: int = 24_000_000
+    batches: int = 4
     questions: int = 8
     store: int = 30_000_000_000
     rate: float = 2e-3
@@ -107,20 +104,28 @@ def train_stored(
         held = {"averaged": begun.state_dict(), "step": 0, "minutes": 0.0, "pages": 0}
     elif held is not None:
         plan = replace(plan, size=PolicySize(**held["plan"]["size"]))
-    with _producers(plan, store, held["step"] if held else 0):
-        reader = torch.utils.data.DataLoader(
-            StoredBatches(store, plan.pixels, plan.seed),
-            batch_size=None,
-            num_workers=plan.readers,
-            prefetch_factor=3 if plan.readers else None,
-            pin_memory=plan.device.startswith("cuda"),
-            multiprocessing_context="spawn" if plan.readers else None,
-        )
-        _Run(plan, folder, store, held).train(iter(reader))
+    with _producers(plan, store, held["step"] if held else 0) as alive:
+        pool = PagePool(store, torch.device(plan.device), plan.store, plan.seed, alive)
+        with closing(pool):
+            _Run(plan, folder, held).train(pool)
+
+
+def device_memory(device: str) -> int:
+    """Bytes of memory of an accelerator.
+
+    Raises:
+        DataError: there is no such device.
+    """
+    try:
+        if torch.device(device).type == "mps":
+            return torch.mps.recommended_max_memory()
+        return int(torch.get_device_module(device).mem_get_info(device)[1])
+    except (RuntimeError, AttributeError, ValueError, AssertionError) as error:
+        raise DataError(f"expected a device that torch can train on, got {device}") from error
 
 
 @contextmanager
-def _producers(plan: StoredPlan, store: Path, step: int) -> Iterator[None]:
+def _producers(plan: StoredPlan, store: Path, step: int) -> Iterator[Callable[[], bool]]:
     context = multiprocessing.get_context("spawn")
     started = []
     for number in range(plan.producers):
@@ -131,7 +136,7 @@ def _producers(plan: StoredPlan, store: Path, step: int) -> Iterator[None]:
         process.start()
         started.append(process)
     try:
-        yield
+        yield lambda: any(process.is_alive() for process in started)
     finally:
         for process in started:
             process.terminate()
@@ -140,10 +145,8 @@ def _producers(plan: StoredPlan, store: Path, step: int) -> Iterator[None]:
 
 
 class _Run:
-    def __init__(
-        self, plan: StoredPlan, folder: Path, store: Path, held: dict[str, Any] | None
-    ) -> None:
-        self.plan, self.folder, self.store = plan, folder, store
+    def __init__(self, plan: StoredPlan, folder: Path, held: dict[str, Any] | None) -> None:
+        self.plan, self.folder = plan, folder
         self.device = torch.device(plan.device)
         # Each device's faster one; on CPUs by a sixth.
         self.layout = torch.contiguous_format if plan.device == "cpu" else torch.channels_last
@@ -171,17 +174,17 @@ class _Run:
             self.step, self.done, self.pages = held["step"], held["minutes"], held["pages"]
         torch.manual_seed(random.Random(f"{plan.seed}-{self.step}").randrange(2**31))
 
-    def train(self, batches: Iterator[dict[str, Tensor]]) -> None:
+    def train(self, pool: PagePool) -> None:
         plan = self.plan
-        waiting = [next(batches)]  # the clock starts when there is something to learn
+        pool.draw(1)  # the clock starts when there is something to learn
         watched: dict[str, float] = {}
-        last = saved = tidied = time.monotonic()
+        last = saved = logged = time.monotonic()
         while self.done < plan.minutes:
             for group in self.optimizer.param_groups:
                 group["lr"] = plan.rate * rate_factor(self.done / plan.minutes)
             figures: dict[str, Tensor] = {}
-            for _ in range(2):
-                batch = waiting.pop() if waiting else next(batches)
+            for _ in range(plan.batches):
+                batch = pool.draw(plan.pixels)
                 figures |= self._learn(batch, pointing=self.done >= plan.reading_minutes)
             figures["norm"] = torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
             # A gradient that is not finite shall move nothing, and asking whether it is would wait
@@ -196,9 +199,9 @@ class _Run:
             if self.step % 20 == 0 or self.step < 3:
                 for name, value in figures.items():
                     watched[name] = 0.8 * watched.get(name, float(value)) + 0.2 * float(value)
-            if now - tidied > 10 or self.done >= plan.minutes:
-                tidied = now
-                watched["stored"] = float(make_room(self.store, plan.store))
+            if now - logged > 10 or self.done >= plan.minutes:
+                logged = now
+                watched["stored"] = float(pool.pages)
                 log_line(self.folder, self.step, self.done, self.pages, watched)
             if now - saved > 30 or self.done >= plan.minutes:
                 saved = now
@@ -210,7 +213,7 @@ class _Run:
         batch.pixels = batch.pixels.contiguous(memory_format=self.layout)
         with self._half():
             loss, figures = lesson_losses(self.network, batch, pointing=pointing)
-        (loss / 2).backward()  # type: ignore[no-untyped-call]
+        (loss / self.plan.batches).backward()  # type: ignore[no-untyped-call]
         self.pages += len(batch.pixels)
         return figures
 
