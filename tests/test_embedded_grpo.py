@@ -165,6 +165,20 @@ def test_an_action_is_cropped_as_inference_would_be_certain_of_it() -> None:
     assert sampled.width * size[0] >= 60 / page.scale * 0.99
 
 
+def test_an_action_is_cropped_by_the_price_where_there_is_one() -> None:
+    page, size = page_input(), (400, 360)
+    flat = np.full((20, 12), -math.log(240), np.float32)
+    steps = np.array([6, 3, 7, 4])
+    priced = dataclasses.replace(SETTINGS, price=0.9, least=(10.0, 10.0), rules=ZoomRules())
+    bare = dataclasses.replace(SETTINGS, least=(0.0, 0.0))
+    fixed = proposal_of(page, size, flat, 10 * 12 + 6, steps, bare).boxes[0]
+    found = proposal_of(page, size, flat, 10 * 12 + 6, steps, priced)
+    assert len(found.boxes) == 1
+    assert fixed.covered_by(found.boxes[0]) > 0.999
+    assert found.boxes[0].area < 1.5 * fixed.area
+    assert found.confidences[0] == pytest.approx(1.0, abs=0.05)
+
+
 def test_advantages_are_rewards_less_their_groups_mean_and_nothing_where_none_is() -> None:
     nan = float("nan")
     found = advantages(torch.tensor([[1.0, 0.0, 0.0, 1.0], [1.0, nan, 0.0, nan], [nan] * 4]))

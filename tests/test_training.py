@@ -23,8 +23,8 @@ from cropvlm_core.embedded.settings import PolicySettings  # noqa: E402
 from cropvlm_core.embedded.side_lengths import LADDER  # noqa: E402
 from cropvlm_core.errors import DataError  # noqa: E402
 from cropvlm_core.training.calibration import (  # noqa: E402
-    GROWTHS,
-    WAYS,
+    LEAST,
+    PRICES,
     choose_settings,
     export_run,
     look_at,
@@ -119,15 +119,25 @@ def test_the_exported_file_is_a_cropper(tmp_path: Path) -> None:
     assert all(isinstance(box, Box) for proposal in proposals for box in proposal.boxes)
     looked = list(look_at(cropper, questions))
     best = choose_settings(looked, cropper.settings, area=0.3)
-    assert len(best) == len(WAYS) * len(GROWTHS)
-    assert best[0].mean_area <= 0.3
-    assert best[0].hit_rate == max(one.hit_rate for one in best if one.mean_area <= 0.3)
-    cropper.settings = best[0].settings
-    cropper.rules = best[0].settings.rules
+    assert best.mean_area <= 0.3
+    assert best.settings.least == LEAST
+    cropper.settings = best.settings
+    cropper.rules = best.settings.rules
     zooms = ZoomPipeline(cropper).zoom_batch(questions)
     pairs = list(zip(questions, zooms, strict=True))
     hits = [bool(question.hit(crop.box for crop in zoom.crops)) for question, zoom in pairs]
-    assert np.mean(hits) == pytest.approx(best[0].hit_rate, abs=1 / len(hits))  # whole pixels
+    assert np.mean(hits) == pytest.approx(best.hit_rate, abs=1 / len(hits))  # whole pixels
+    areas = [zoom.crops[0].box.area if zoom.crops else 1.0 for zoom in zooms]
+    assert np.mean(areas) == pytest.approx(best.mean_area, abs=0.005)
+    smaller, larger = (choose_settings(looked, cropper.settings, area=one) for one in (0.15, 0.9))
+    prices = [one.settings.price or 0.0 for one in (smaller, best, larger)]
+    assert prices == sorted(prices, reverse=True)
+    assert smaller.mean_area <= 0.15 < larger.mean_area
+    assert larger.hit_rate >= smaller.hit_rate
+    none_fits = choose_settings(looked, cropper.settings, area=1e-9)
+    assert none_fits.settings.price == PRICES[-1]
+    with pytest.raises(DataError, match="with answers"):
+        choose_settings([], cropper.settings, area=0.3)
 
 
 def test_a_run_is_trained_resumed_and_exported(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def _add_rendered(group: "argparse._ArgumentGroup") -> None:
         type=arguments.above_zero,
         default=None,
         help="largest mean crop area, share of the page, when choosing how wide to crop (default "
-        "0.08)",
+        "0.045)",
     )
     group.add_argument(
         "--export-only",
@@ -133,7 +133,7 @@ def run_embedded(given: argparse.Namespace) -> int:
 
     if not given.export_only:
         _train(given)
-    setting = export_run(given.out, area=given.area or 0.08)
+    setting = export_run(given.out, area=given.area or 0.045)
     print(
         f"{given.out / 'policy.onnx'}: on rendered pages hits {setting.hit_rate:.1%} "
         f"at {setting.mean_area:.1%} of the page"

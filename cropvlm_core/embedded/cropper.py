@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cropvlm_core.cropper import Cropper, Proposal
-from cropvlm_core.embedded.decoding import decode_proposal
 from cropvlm_core.embedded.page_input import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -19,6 +18,7 @@ from cropvlm_core.embedded.page_input import (
     prepare_readable,
     to_grey,
 )
+from cropvlm_core.embedded.proposing import propose
 from cropvlm_core.embedded.question_input import question_input
 from cropvlm_core.embedded.remembered import EncodedPage, RememberedPages
 from cropvlm_core.embedded.session import PolicySession
@@ -35,7 +35,7 @@ REMEMBERED = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Seen:
-    """What the network makes of one question: see ``decode_proposal`` for the arrays.
+    """What the network makes of one question: see ``propose`` for the arrays.
 
     The ``page`` is without its pixels.
     """
@@ -121,11 +121,7 @@ class EmbeddedCropper(Cropper):
 
     def decode(self, seen: Seen) -> Proposal:
         """Read boxes from what the network made of a question, by the settings."""
-        return decode_proposal(
-            seen.page, seen.size, seen.cells, seen.peaks, seen.sides,
-            self.settings.quantile, self.settings.least_on(seen.page),
-            calibration=self.settings.calibration,
-        )  # fmt: skip
+        return propose(seen.page, seen.size, seen.cells, seen.peaks, seen.sides, self.settings)
 
     def _page(self, image: Image.Image) -> EncodedPage:
         """The page, encoded already where it is remembered."""

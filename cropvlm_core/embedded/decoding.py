@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +26,8 @@ _SLIDES = np.stack(np.meshgrid(_STEPS, _STEPS), -1).reshape(-1, 2)
 _PULL = 1e-3 * np.abs(_SLIDES).sum(1)
 """Keeps a box in the middle among places that show as much."""
 
+_NOTHING = 1e-9
+
 
 def decode_proposal(
     page: PageInput,
@@ -38,6 +38,7 @@ def decode_proposal(
     quantile: float,
     least: tuple[float, float] = (0.0, 0.0),
     *,
+    most: int = MOST_BOXES,
     calibration: ConfidenceMap | None = None,
 ) -> Proposal:
     """Read the boxes that the policy proposes for one question.
@@ -56,6 +57,7 @@ def decode_proposal(
         quantile: which quantile of a distance is taken; above one half leans to the wide side.
         least: smallest width and height of a box in input pixels: a size that follows the print,
             since the input is scaled so that print comes out at one height.
+        most: the most boxes.
         calibration: turns the probability that a box shows, and no earlier one does, into its
             confidence; None: it is the confidence.
 
@@ -68,16 +70,16 @@ def decode_proposal(
     spans = _cells(windows, shares.shape)
     found: list[tuple[Box, Box, float]] = []
     mass = 1.0
-    while len(found) < MOST_BOXES and len(places):
+    while len(found) < most and len(places):
         shown = _shown(shares, spans)
         best, slide = divmod(int((shown - _PULL).argmax()), len(_PULL))
         mass = max(0.0, min(mass, float(shown[best, slide])))
         window = windows[best, slide]
-        inside = _share_inside(places, window) >= HIT_SHARE
+        inside = share_inside(places, window) >= HIT_SHARE
         inside[best] = True  # also where its numbers are no numbers
-        box = _page_box(page, size, window)
+        box = page_box(page, size, window)
         if box is not None:
-            place = _page_box(page, size, places[inside.argmax()]) or box
+            place = page_box(page, size, places[inside.argmax()]) or box
             found.append((box, place, mass if calibration is None else calibration(mass)))
         left, top, right, bottom = spans[best, slide]
         shares[top:bottom, left:right] = 0.0
@@ -86,33 +88,6 @@ def decode_proposal(
         return Proposal(reason="unreadable")
     boxes, narrow, confidences = zip(*found, strict=True)
     return Proposal(boxes, confidences, places=narrow)
-
-
-def first_boxes(
-    page: PageInput,
-    size: tuple[int, int],
-    cells: NDArray[np.float32],
-    peaks: NDArray[np.int64],
-    sides: NDArray[np.float32],
-    ways: Sequence[tuple[float, tuple[float, float]]],
-) -> list[Box | None]:
-    """The first box of :func:`decode_proposal` for each of many ``(quantile, least)``, at one go.
-
-    None where that says "unreadable", or where its first box lies off the page.
-    """
-    shares = np.exp(cells.astype(np.float64))
-    places = {
-        quantile: _places(cells.shape[1], peaks, quantile_distance(sides, quantile))
-        for quantile in {quantile for quantile, _ in ways}
-    }
-    windows = [_windows(places[quantile], least) for quantile, least in ways]
-    shown = _shown(shares, _cells(np.concatenate(windows), shares.shape)) - _PULL
-    boxes, start = [], 0
-    for some in windows:
-        best = int(shown[start : start + len(some)].argmax())
-        boxes.append(_page_box(page, size, some.reshape(-1, 4)[best]))
-        start += len(some)
-    return boxes
 
 
 def _places(columns: int, peaks: NDArray[np.int64], distances: NDArray[np.float64]) -> _Sides:
@@ -153,14 +128,15 @@ def _shown(shares: NDArray[np.float64], spans: NDArray[np.int64]) -> NDArray[np.
     return held
 
 
-def _share_inside(places: _Sides, window: _Sides) -> NDArray[np.float64]:
+def share_inside(places: _Sides, window: _Sides) -> NDArray[np.float64]:
     """How much of each place lies in the window, 0..1."""
     sides = np.minimum(places[:, 2:], window[2:]) - np.maximum(places[:, :2], window[:2])
-    shares: NDArray[np.float64] = np.maximum(sides, 0.0) / (places[:, 2:] - places[:, :2])
+    lengths = np.maximum(places[:, 2:] - places[:, :2], _NOTHING)
+    shares: NDArray[np.float64] = np.maximum(sides, 0.0) / lengths
     return shares[:, 0] * shares[:, 1]
 
 
-def _page_box(page: PageInput, size: tuple[int, int], sides: _Sides) -> Box | None:
+def page_box(page: PageInput, size: tuple[int, int], sides: _Sides) -> Box | None:
     """Input pixels to fractions of the page, cut at the page's edges; None if nothing is left."""
     left, top, right, bottom = (
         min(max((value / page.scale + offset) / length, 0.0), 1.0)

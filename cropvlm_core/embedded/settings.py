@@ -22,6 +22,8 @@ _LATER: dict[str, Any] = {
     "least_photograph": None,
     "calibration": None,
     "threshold": None,
+    "price": None,
+    "price_photograph": None,
 }
 """What was added to the format since: older files do without."""
 
@@ -41,6 +43,9 @@ class PolicySettings:
         calibration: turns the probability that a box shows into a confidence; None: it is the
             confidence.
         threshold: the confidence below which the whole page is recommended; None: no such.
+        price: the chance of a hit that a crop must bring for showing ``budget`` input pixels, a
+            page of ordinary print; see ``propose``; None: boxes follow ``quantile`` and ``least``.
+        price_photograph: the same for pages that look like photographs; None: as all others.
     """
 
     budget: int
@@ -52,10 +57,16 @@ class PolicySettings:
     least_photograph: tuple[float, float] | None = None
     calibration: ConfidenceMap | None = None
     threshold: float | None = None
+    price: float | None = None
+    price_photograph: float | None = None
 
     def least_on(self, page: PageInput) -> tuple[float, float]:
         """Smallest width and height of a box on this page, in input pixels."""
         return (self.least_photograph if page.photograph else None) or self.least
+
+    def price_on(self, page: PageInput) -> float | None:
+        """What a crop of this page costs; None where boxes have no price."""
+        return (self.price_photograph if page.photograph else None) or self.price
 
     def to_metadata(self) -> dict[str, str]:
         """The ONNX metadata that :meth:`from_metadata` reads."""
@@ -91,6 +102,10 @@ class PolicySettings:
                 else (float(photograph[0]), float(photograph[1])),
                 calibration=None if map_ is None else ConfidenceMap(*map(float, map_)),
                 threshold=None if threshold is None else float(threshold),
+                price=None if values["price"] is None else float(values["price"]),
+                price_photograph=None
+                if values["price_photograph"] is None
+                else float(values["price_photograph"]),
             )
         except (LookupError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise WeightsError(f"expected settings in the weight file, got {error!r}") from error
@@ -101,6 +116,11 @@ class PolicySettings:
             and 1 <= read.most <= 4
             and all(0 <= side <= 4096 for side in (*read.least, *(read.least_photograph or ())))
             and 0 <= (read.threshold or 0) <= 1
+            and all(
+                0.001 <= one <= 1000
+                for one in (read.price, read.price_photograph)
+                if one is not None
+            )
         )
         if not possible:
             raise WeightsError(f"expected settings in their ranges, got {shorten(values)}")

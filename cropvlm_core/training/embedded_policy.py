@@ -7,6 +7,7 @@ the box that it would propose were it certain of this cell and these distances.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cropvlm_core.cropper import Proposal
-from cropvlm_core.embedded.decoding import decode_proposal
 from cropvlm_core.embedded.page_input import PageInput
+from cropvlm_core.embedded.proposing import propose
 from cropvlm_core.embedded.settings import PolicySettings
 from cropvlm_core.embedded.side_lengths import STEPS
 from cropvlm_core.training.network import PolicyNetwork
@@ -95,9 +96,8 @@ def proposal_of(
     """
     certain = np.zeros((1, 4, STEPS), dtype=np.float32)
     certain[0, np.arange(4), steps] = 1
-    return decode_proposal(
-        page, size, cells, np.array([cell]), certain, settings.quantile, settings.least_on(page)
-    )
+    plain = dataclasses.replace(settings, calibration=None)
+    return propose(page, size, cells, np.array([cell]), certain, plain, most=1)
 
 
 def _side_shares(network: PolicyNetwork, seen: Look, cells: Tensor) -> Tensor:
