@@ -1,4 +1,4 @@
-.PHONY: help install check lint format type test clean
+.PHONY: help install check lint format type test notebook clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,6 +23,9 @@ type: ## Types
 
 test: ## Tests, without coverage
 	pytest
+
+notebook: ## Run examples/quickstart.ipynb and write it again with its outputs
+	python scripts/run_notebook.py
 
 clean: ## Remove builds and caches
 	rm -rf build dist htmlcov .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -10,6 +10,7 @@ the first, unless ``page`` says another, from 1. :func:`open_page` also tells ho
 
 import base64
 import io
+import math
 import os
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -30,6 +31,7 @@ from cropvlm_core.errors import ImageError, shorten
 from cropvlm_core.sources import MAX_BYTES, is_data_uri, read_reference
 
 __all__ = [
+    "MAX_MODEL_SIDE",
     "MAX_PIXELS",
     "MAX_SIDE",
     "MODEL_BYTES",
@@ -39,20 +41,26 @@ __all__ = [
     "encode_for_model",
     "encode_jpeg",
     "encode_png",
+    "encode_within",
     "image_format",
     "open_image",
     "open_page",
     "page_count",
+    "scaled_down",
     "to_data_uri",
 ]
 
 MODEL_BYTES = 3_750_000
 """The most bytes of a PNG for a model: 5 MB as base64, the least that hosted models take."""
 
+MAX_MODEL_SIDE = 8000
+"""The most pixels a side that every hosted model takes."""
+
 ImageSource = Image.Image | str | os.PathLike[str] | bytes
 """What a caller may hand in: a PIL image, a path, a ``data:`` URI, or the bytes of a file."""
 
 _EXPECTED = "a PNG, JPEG, WEBP, GIF, BMP or TIFF image"
+_BEST_OF_PNG = 10  # pixels of a page that a PNG may hold in a byte: beyond, it need not be tried
 _NAME, _REASON = 30, 45  # the most characters: a message has at most 120, with what a tool adds
 
 
@@ -174,6 +182,36 @@ def encode_for_model(image: Image.Image, lossless_pixels: int) -> tuple[bytes, s
         if len(data) <= MODEL_BYTES:
             return data, "image/png"
     return encode_jpeg(image), "image/jpeg"
+
+
+def scaled_down(image: Image.Image, longest: int) -> Image.Image:
+    """Return the picture with at most ``longest`` pixels a side; itself where it has no more."""
+    factor = longest / max(image.size)
+    if factor >= 1:
+        return image
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+
+
+def encode_within(
+    image: Image.Image, most: int, longest: int = MAX_MODEL_SIDE
+) -> tuple[bytes, str, tuple[int, int]]:
+    """Encode a picture into at most ``most`` bytes and ``longest`` pixels a side.
+
+    PNG where that fits, else JPEG, else JPEG of the picture scaled down. Returns the bytes, their
+    MIME type, and the size in pixels as encoded.
+    """
+    picture = scaled_down(image, longest)
+    if picture.width * picture.height <= most * _BEST_OF_PNG:
+        data = encode_png(picture)
+        if len(data) <= most:
+            return data, "image/png", picture.size
+    data = encode_jpeg(picture)
+    while len(data) > most and max(picture.size) > 1:
+        factor = min(0.9, 0.95 * math.sqrt(most / len(data)))
+        picture = scaled_down(picture, max(1, int(max(picture.size) * factor)))
+        data = encode_jpeg(picture)
+    return data, "image/jpeg", picture.size
 
 
 def to_data_uri(image: Image.Image) -> str:

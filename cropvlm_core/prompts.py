@@ -4,7 +4,14 @@ The first two are the paper's (CropVLM, arXiv 2511.19820, section on training da
 are for conversations that somebody else leads: an agent, a chain, a query engine.
 """
 
+import re
+
 from cropvlm_core.box import Box
+
+_CAPTION = re.compile(
+    r"Part of .{1,200} at full resolution, from [0-9]{1,3}% to [0-9]{1,3}% of its width "
+    r"and [0-9]{1,3}% to [0-9]{1,3}% of its height\.( Confidence [0-9]{1,3}%\.)?"
+)
 
 
 def cropper_prompt(question: str) -> str:
@@ -17,11 +24,25 @@ def answer_prompt(question: str) -> str:
     return f"{question}\nGive a very brief answer."
 
 
-def crop_caption(box: Box, image: str) -> str:
+def crop_caption(box: Box, image: str, shown: str = "at full resolution") -> str:
     """Say what the crop that follows is, such as of ``image`` "the image above"."""
+    return f"Part of {image} {shown}, {_extent(box)}."
+
+
+def is_crop_caption(text: str) -> bool:
+    """Whether a text is a caption of ours, so that the image behind it is a crop already."""
+    return _CAPTION.fullmatch(text) is not None
+
+
+def outline_caption(box: Box, image: str, colour: str) -> str:
+    """Say what is outlined on the picture of ``image`` that follows."""
+    return f"Outlined in {colour}: the part of {image} {_extent(box)}."
+
+
+def _extent(box: Box) -> str:
     return (
-        f"Part of {image} at full resolution, from {box.left:.0%} to {box.right:.0%} of its width "
-        f"and {box.top:.0%} to {box.bottom:.0%} of its height."
+        f"from {box.left:.0%} to {box.right:.0%} of its width "
+        f"and {box.top:.0%} to {box.bottom:.0%} of its height"
     )
 
 
@@ -46,6 +67,29 @@ ZOOM_TOOL_IMAGE = (
     "image do not count. A number, never a file name or an address."
 )
 """What the zoom tool says of its argument ``image``."""
+
+ZOOM_TOOL_PAGE = "Which page of a PDF or TIFF, or which frame of an animation, from 1."
+"""What the tools of the MCP server say of their argument ``page``."""
+
+ZOOM_TOOL_MAX_CROPS = (
+    "At most how many parts to return. More than one helps where several places on the image could "
+    "be meant."
+)
+"""What the tools of the MCP server say of their argument ``max_crops``."""
+
+LOOK_TOOL = (
+    "Look at a whole image, scaled down to fit, to see what it is and how it is laid out. With a "
+    "question the part that zoom would cut out for it is outlined, and the rest is dimmed: to "
+    "check, or to show somebody, where the answer stands. Small print is not readable here: zoom "
+    "returns it at full resolution."
+)
+"""What the tool that shows whole images says of itself to a model."""
+
+LOOK_TOOL_QUESTION = (
+    "What to outline, as one short question in the words that stand on the image; leave it out to "
+    "see the image as it is."
+)
+"""What that tool says of its argument ``question``."""
 
 
 def no_crop_text(image: str, reason: str | None) -> str:

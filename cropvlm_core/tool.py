@@ -20,12 +20,12 @@ from cropvlm_core.errors import (
     shorten,
 )
 from cropvlm_core.fetch.url import shown
-from cropvlm_core.images import ImageSource, encode_for_model
+from cropvlm_core.images import ImageSource, OpenedPage, encode_for_model, open_page
 from cropvlm_core.loading import default_pipeline
 from cropvlm_core.prompts import ZOOM_TOOL, crop_caption, no_crop_text
 from cropvlm_core.questions import VisualQuestion
 from cropvlm_core.sources import ANY_PATH, Allowed, is_data_uri
-from cropvlm_core.zoom import LOSSLESS_PIXELS, ZoomPipeline
+from cropvlm_core.zoom import LOSSLESS_PIXELS, Crop, Zoom, ZoomPipeline
 
 logger = logging.getLogger(__name__)
 
@@ -60,11 +60,22 @@ class ToolAnswer:
 
 def tool_words(allowed: Allowed) -> str:
     """Return what the tool says of itself to a model; its ``image`` may be what is allowed."""
-    ways = ["the path of an image file"] * bool(allowed.roots)
-    ways += ["the URL of an image"] * allowed.urls
+    ways = _ways(allowed)
     if not ways:
         return ZOOM_TOOL
     return f"{ZOOM_TOOL} As image you may also give {' or '.join(ways)}: you are shown it, too."
+
+
+def reference_words(allowed: Allowed) -> str:
+    """What a tool says of its argument ``image`` that sees no conversation and so no numbers."""
+    ways = [*_ways(allowed), "a data: URI (data:image/png;base64,...)"]
+    below = " Relative paths are meant from the allowed folders." if allowed.roots else ""
+    return f"Which image: {' or '.join(ways)}.{below}"
+
+
+def _ways(allowed: Allowed) -> list[str]:
+    ways = ["the path of an image file"] * bool(allowed.roots)
+    return ways + ["the URL of an image"] * allowed.urls
 
 
 def named_image(image: object, allowed: Allowed) -> tuple[bytes, str] | None:
@@ -81,8 +92,12 @@ def named_image(image: object, allowed: Allowed) -> tuple[bytes, str] | None:
         return None
     if not image.strip() or _NUMBER.fullmatch(image.strip()):
         return None
-    called = "the given image" if is_data_uri(image) else shown(image)
-    return allowed.read(image), called
+    return allowed.read(image), reference_name(image)
+
+
+def reference_name(image: str) -> str:
+    """What to call an image that a model named by path, URL or ``data:`` URI."""
+    return "the given image" if is_data_uri(image) else shown(image)
 
 
 def choose_image(images: Sequence[_Image], number: object) -> tuple[_Image, str]:
@@ -133,26 +148,52 @@ def zoom_call(
             failed. The message names the image as the model knows it, never a path or a server.
     """
     pipeline = pipeline or default_pipeline()
-    asked = _opened(image, called, question, allowed)
+    zoom, seconds = timed_zoom(pipeline, _opened(image, called, question, allowed), called)
+    lines, pictures = [], []
+    if unseen:
+        lines.append(f"Whole {called}.")
+        pictures.append(encode_for_model(zoom.image, LOSSLESS_PIXELS))
+    for crop in zoom.crops:
+        lines.append(crop_caption(crop.box, called) + confidence_text(crop))
+        pictures.append(crop.encode())
+    if not zoom.crops:
+        lines.append(no_crop_text(called, zoom.reason))
+    artifact = zoom.to_dict(cropper=pipeline.cropper.name, seconds=seconds)
+    return ToolAnswer("\n".join(lines), tuple(pictures), artifact | {"image": called})
+
+
+def timed_zoom(pipeline: ZoomPipeline, asked: VisualQuestion, called: str) -> tuple[Zoom, float]:
+    """Zoom for a model that asked to; return the zoom and the seconds it took.
+
+    Raises:
+        ModelError: the cropper failed; the message names no server, the log does.
+    """
     started = time.perf_counter()
     try:
         zoom = pipeline.zoom_batch([asked])[0]
     except ModelError as error:
         logger.warning("%s: the cropper failed: %s", called, error)  # it may quote a server
         raise type(error)("the zoom failed; go on without it") from error
-    seconds = round(time.perf_counter() - started, 4)
-    lines, pictures = [], []
-    if unseen:
-        lines.append(f"Whole {called}.")
-        pictures.append(encode_for_model(zoom.image, LOSSLESS_PIXELS))
-    for crop in zoom.crops:
-        sure = "" if crop.confidence is None else f" Confidence {crop.confidence:.0%}."
-        lines.append(crop_caption(crop.box, called) + sure)
-        pictures.append(crop.encode())
-    if not zoom.crops:
-        lines.append(no_crop_text(called, zoom.reason))
-    artifact = zoom.to_dict(cropper=pipeline.cropper.name, seconds=seconds)
-    return ToolAnswer("\n".join(lines), tuple(pictures), artifact | {"image": called})
+    return zoom, round(time.perf_counter() - started, 4)
+
+
+def confidence_text(crop: Crop) -> str:
+    """What a caption adds where the cropper says how sure it is."""
+    return "" if crop.confidence is None else f" Confidence {crop.confidence:.0%}."
+
+
+def open_isolated(data: bytes, called: str, page: int = 1) -> OpenedPage:
+    """Open a page of a file that a model named, in a process of its own.
+
+    Raises:
+        ImageError: see :func:`cropvlm_core.images.open_page`; the message says ``called``.
+    """
+    try:
+        return open_page(data, page=page, isolate=True)
+    except MissingExtraError as error:
+        raise ImageError(f"{called}: {error}") from error
+    except ImageError as error:
+        raise ImageError(_renamed(str(error), f"{len(data)} bytes", called)) from error
 
 
 def _opened(

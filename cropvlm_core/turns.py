@@ -4,6 +4,7 @@ An adapter reads its framework's messages as :class:`Turn`, and writes what :cla
 returns back into copies of them. Everything between the two is here.
 """
 
+import copy
 import hashlib
 import logging
 import threading
@@ -16,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 from PIL import Image
 
 from cropvlm_core.errors import CropVLMError, DeadlineError, SourceError, shorten
-from cropvlm_core.images import ImageSource
+from cropvlm_core.images import ImageSource, open_image
 from cropvlm_core.loading import default_pipeline
 from cropvlm_core.prompts import crop_caption
 from cropvlm_core.questions import MAX_QUESTION, VisualQuestion
@@ -185,10 +186,12 @@ class TurnZoom:
         on_error: OnError = "raise",
         allowed: Allowed = NO_REFERENCE,
         remembered: int = 64,
+        isolate: bool = False,
     ) -> None:
         """Follow ``pipeline``; None is the shared default, built when it is first needed.
 
         ``allowed`` says which paths and URLs of a conversation are read; by default none.
+        ``isolate``: images are decoded in processes of their own, see ``cropvlm_core.isolation``.
 
         Raises:
             ValueError: ``on_error`` is neither "raise" nor "skip".
@@ -203,8 +206,9 @@ class TurnZoom:
         self._on_error: OnError = on_error
         self._allowed = allowed
         self._remembered = remembered
+        self._isolate = isolate
         self._known: OrderedDict[bytes, tuple[CaptionedCrop, ...]] = OrderedDict()
-        self._failed: dict[bytes, float] = {}  # and when
+        self._failed: dict[bytes, tuple[CropVLMError, float]] = {}  # and when
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -222,6 +226,15 @@ class TurnZoom:
             CropVLMError: with ``on_error="raise"``: an image of a turn that is not past is refused,
                 damaged or too large, or the cropper failed.
         """
+        return [
+            [() if isinstance(found, CropVLMError) else found for found in turn]
+            for turn in self.outcomes(turns)
+        ]
+
+    def outcomes(
+        self, turns: Sequence[Turn]
+    ) -> list[list[tuple[CaptionedCrop, ...] | CropVLMError]]:
+        """Like :meth:`crops`; an image that was passed over gives the error that says why."""
         questions = [self._question(turn.text) if turn.images else "" for turn in turns]
         looks = [
             _Look(self._checked(image), question, "skip" if turn.past else self._on_error)
@@ -229,25 +242,28 @@ class TurnZoom:
             for image in (turn.images if question else ())
         ]
         keys = [look.key for look in looks]
-        found = self._recall(keys)
+        found: dict[bytes, tuple[CaptionedCrop, ...] | CropVLMError] = {**self._recall(keys)}
         strict = {key for key, look in zip(keys, looks, strict=True) if look.on_error == "raise"}
         lately = time.monotonic() - RETRY_AFTER
         for key in keys:
-            if key not in strict and self._failed.get(key, lately) > lately:
-                found[key] = ()
+            if key not in strict and key in self._failed and self._failed[key][1] > lately:
+                found[key] = self._failed[key][0]
         missing = {key: look for key, look in zip(keys, looks, strict=True) if key not in found}
         pipeline = self._pipeline or (default_pipeline() if missing else None)
         if pipeline is not None:
             asked = self._read(missing.values())
             for key, outcome in zip(missing, zoom_each(pipeline, asked), strict=True):
                 if isinstance(outcome, Zoom):
-                    found[key] = tuple(map(CaptionedCrop.of, outcome.crops))
+                    crops = tuple(map(CaptionedCrop.of, outcome.crops))
+                    found[key] = crops
                     if outcome.reason not in ("unreadable", "timed_out"):
-                        self._remember(key, found[key])
+                        self._remember(key, crops)
                 else:
                     zoomed(outcome, "raise" if key in strict else "skip")
-                    found[key] = ()
-                    self._failed = {key: time.monotonic()} | dict(list(self._failed.items())[:999])
+                    found[key] = outcome
+                    # a copy has no traceback, which would hold the image
+                    failed = (copy.copy(outcome), time.monotonic())
+                    self._failed = {key: failed} | dict(list(self._failed.items())[:999])
         each = iter([found[key] for key in keys])
         return [
             [next(each) if question else () for _ in turn.images]
@@ -263,19 +279,25 @@ class TurnZoom:
             return SourceError("expected an image as bytes or a data: URI, got another text")
         return image
 
-    def _read(self, looks: Iterable["_Look"]) -> Iterator[tuple[bytes | str | CropVLMError, str]]:
+    def _read(self, looks: Iterable["_Look"]) -> Iterator[tuple[ImageSource | CropVLMError, str]]:
         """Read paths and URLs as they are needed; one asked about several times in a row, once."""
         before: bytes | str | CropVLMError = b""
-        held = before
+        held: ImageSource | CropVLMError = before
         for look in looks:
             if look.image != before:
-                before = held = look.image
-                if isinstance(held, str) and not is_data_uri(held):
-                    try:
-                        held = self._allowed.read(held)
-                    except CropVLMError as error:
-                        held = error
+                before = look.image
+                try:
+                    held = self._opened(look.image)
+                except CropVLMError as error:
+                    held = error
             yield held, look.question
+
+    def _opened(self, image: bytes | str | CropVLMError) -> ImageSource | CropVLMError:
+        if isinstance(image, CropVLMError):
+            return image
+        if isinstance(image, str) and not is_data_uri(image):
+            image = self._allowed.read(image)
+        return open_image(image, isolate=True) if self._isolate else image
 
     def _recall(self, keys: Sequence[bytes]) -> dict[bytes, tuple[CaptionedCrop, ...]]:
         with self._lock:

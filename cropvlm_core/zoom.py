@@ -11,7 +11,7 @@ from cropvlm_core.box import Box, Pixels
 from cropvlm_core.cropper import Cropper, Proposal, Reason, ZoomRules
 from cropvlm_core.cutting import cuts
 from cropvlm_core.errors import ModelError, ProposalError, shorten
-from cropvlm_core.images import ImageSource, encode_for_model
+from cropvlm_core.images import ImageSource, encode_for_model, scaled_down
 from cropvlm_core.prompts import answer_prompt
 from cropvlm_core.questions import VisualQuestion
 from cropvlm_core.vlm import VLM, Conversation, checked_replies
@@ -19,7 +19,13 @@ from cropvlm_core.vlm import VLM, Conversation, checked_replies
 LOSSLESS_PIXELS = 16_000_000
 """Crops up to this many pixels go to a model as PNG, larger ones as JPEG."""
 
-_OUTLINES = ((220, 30, 60), (20, 90, 220), (20, 140, 60), (200, 110, 0))
+OUTLINES = {
+    "red": (220, 30, 60),
+    "blue": (20, 90, 220),
+    "green": (20, 140, 60),
+    "orange": (200, 110, 0),
+}
+"""The colours in which :meth:`Zoom.overlay` outlines the crops, in their order, and again."""
 
 
 @dataclass(frozen=True)
@@ -129,25 +135,29 @@ class Zoom:
         pictures = (self.image, *(crop.image for crop in self.crops))
         return Conversation((*pictures, answer_prompt(self.asked.question)))
 
-    def overlay(self) -> Image.Image:
-        """Return a picture of the page with the crops outlined and the rest lightly dimmed."""
-        page = self.image
+    def overlay(self, longest: int | None = None) -> Image.Image:
+        """Return a picture of the page with the crops outlined and the rest lightly dimmed.
+
+        ``longest``: the page is scaled down to so many pixels a side, where it has more.
+        """
+        page = self.image if longest is None else scaled_down(self.image, longest)
         if not self.crops:
             return page.copy()
         picture = ImageEnhance.Brightness(page).enhance(0.72)
-        for crop in self.crops:
-            picture.paste(crop.image, crop.pixels)
+        places = [crop.box.to_pixels(page.size) for crop in self.crops]
+        for place in places:
+            picture.paste(page.crop(place), place)
         pen = ImageDraw.Draw(picture)
         thick = max(2, max(page.size) // 300)
-        for index, crop in reversed(tuple(enumerate(self.crops))):
-            left, top, right, bottom = crop.pixels
+        colours = tuple(OUTLINES.values())
+        for index, (left, top, right, bottom) in reversed(tuple(enumerate(places))):
             frame = (
                 max(left - thick, 0),
                 max(top - thick, 0),
                 min(right + thick, page.width) - 1,
                 min(bottom + thick, page.height) - 1,
             )
-            pen.rectangle(frame, outline=_OUTLINES[index % len(_OUTLINES)], width=thick)
+            pen.rectangle(frame, outline=colours[index % len(colours)], width=thick)
         return picture
 
     def to_dict(

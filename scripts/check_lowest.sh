@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run the tests with the lowest versions that pyproject.toml declares for the base package and the
-# extras api, langchain and llamaindex, in an environment of their own that is removed afterwards.
+# extras api, langchain, llamaindex, mcp and proxy, in an environment of their own that is removed afterwards.
 #
 #   bash scripts/check_lowest.sh               all tests (those of other extras are skipped)
 #   bash scripts/check_lowest.sh tests/test_langchain_*.py
@@ -28,9 +28,9 @@ if [ "$train" = yes ]; then
 else
   "$python" -m pip install --quiet --disable-pip-version-check uv
   "$folder/bin/uv" pip install --quiet --python "$python" --resolution lowest-direct \
-    '.[api,langchain,llamaindex]' --group test
+    '.[api,langchain,llamaindex,mcp,proxy]' --group test
 fi
 date -u +%F
 "$python" -m pip list --disable-pip-version-check 2>/dev/null |
-  grep -iE '^(pillow|numpy|onnxruntime|openai|anthropic|langchain|langchain-[a-z]+|langgraph|llama-index-[a-z-]+|pytest|torch|transformers|trl|peft|datasets|accelerate) '
+  grep -iE '^(pillow|numpy|onnxruntime|openai|anthropic|langchain|langchain-[a-z]+|langgraph|llama-index-[a-z-]+|mcp|starlette|uvicorn|httpx|httpcore|h11|pytest|torch|transformers|trl|peft|datasets|accelerate) '
 "$python" -m pytest -q -p no:cacheprovider -o filterwarnings=default "$@"

@@ -1,6 +1,7 @@
 """An agent as the README sets it up, in a process of its own that notes what it opens.
 
-``python -m tests.audited_agent langchain|llamaindex SERVER`` talks to the model at SERVER twice.
+``python -m tests.audited_agent langchain|llamaindex SERVER`` talks to the model at SERVER twice;
+with ``mcp`` a client talks to our own server, in this process.
 During the second talk, with all modules loaded, it notes every file that Python opens and every
 host that is looked up or connected to, and prints them as JSON.
 """
@@ -90,6 +91,31 @@ def llamaindex(server: str) -> None:
         _twice(lambda: runner.run(talk()))
 
 
+def mcp(_: str) -> None:
+    """The MCP server as it is started without options, and its client."""
+    from mcp import Client
+
+    from cropvlm_core import default_pipeline
+    from cropvlm_core.mcp_server.server import build_server
+    from cropvlm_core.mcp_server.tools import ImageTools
+    from tests.test_agent_defaults import WANTED
+
+    server = build_server(ImageTools(default_pipeline()))
+    page = f"data:image/png;base64,{base64_of(noise())}"
+
+    async def talk() -> None:
+        async with Client(server) as client:
+            for name in ("zoom", "look"):
+                for image in WANTED:
+                    refused = await client.call_tool(name, {"image": image, "question": TOTAL})
+                    assert refused.is_error
+                seen = await client.call_tool(name, {"image": page, "question": TOTAL})
+                assert not seen.is_error
+
+    with asyncio.Runner() as runner:
+        _twice(lambda: runner.run(talk()))
+
+
 def _twice(talk: Any) -> None:
     global _noting
     talk()
@@ -100,5 +126,5 @@ def _twice(talk: Any) -> None:
 
 if __name__ == "__main__":
     sys.addaudithook(_note)
-    {"langchain": langchain, "llamaindex": llamaindex}[sys.argv[1]](sys.argv[2])
+    {"langchain": langchain, "llamaindex": llamaindex, "mcp": mcp}[sys.argv[1]](sys.argv[2])
     print(json.dumps(_noted))

@@ -7,6 +7,7 @@ import asyncio
 import base64
 import contextlib
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -129,6 +130,56 @@ def _llamaindex_postprocessor(data: bytes, _: Path) -> Outcome:
     return Outcome(tuple(base64.b64decode(node.image) for node in nodes))
 
 
+def _mcp(data: bytes, file: Path) -> Outcome:
+    from mcp import Client
+
+    from cropvlm_core.mcp_server.server import build_server
+    from cropvlm_core.mcp_server.tools import ImageTools
+    from cropvlm_core.sources import Allowed
+
+    file.write_bytes(data)
+    server = build_server(ImageTools(_PIPELINE, Allowed.of([file.parent], False)))
+
+    async def call() -> Any:
+        async with Client(server) as client:
+            return await client.call_tool("zoom", {"image": file.name, "question": QUESTION})
+
+    result = asyncio.run(call())
+    if result.is_error:
+        return Outcome(message=result.content[0].text.removeprefix("zoom failed: "))
+    images = [part.data for part in result.content if part.type == "image"]
+    return Outcome(tuple(map(base64.b64decode, images)))
+
+
+def _openai_request(data: bytes, _: Path) -> Outcome:
+    from cropvlm_core.openai_requests import RequestZoom
+
+    image = {"url": f"data:image/png;base64,{base64.b64encode(data).decode()}"}
+    content = [{"type": "text", "text": QUESTION}, {"type": "image_url", "image_url": image}]
+    asked = {"messages": [{"role": "user", "content": content}]}
+    done = RequestZoom(_PIPELINE).zoom(asked, "messages")
+    urls = [part["image_url"]["url"] for part in done.body["messages"][0]["content"][3:]]
+    return Outcome(tuple(base64.b64decode(url.partition(",")[2]) for url in urls))
+
+
+def _proxy(data: bytes, _: Path) -> Outcome:
+    from cropvlm_core.proxy.refusals import RefusedError
+    from cropvlm_core.proxy.settings import Settings
+    from cropvlm_core.proxy.work import Workers
+
+    image = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    workers = Workers(_PIPELINE, Settings("http://127.0.0.1"), "centre")
+    try:
+        asked = json.dumps({"image": image, "question": QUESTION}).encode()
+        told = asyncio.run(workers.zoom(asked))
+    except RefusedError as refusal:
+        return Outcome(message=str(refusal))
+    finally:
+        workers.close()
+    urls = [crop["data"] for crop in told["crops"]]
+    return Outcome(tuple(base64.b64decode(url.partition(",")[2]) for url in urls))
+
+
 def _in_blocks(blocks: Any) -> Outcome:
     texts = [block["base64"] for block in blocks if "base64" in block]
     return Outcome(tuple(map(base64.b64decode, texts)))
@@ -149,6 +200,9 @@ ENTRIES: dict[str, tuple[Entry, str]] = {
     "LangChain middleware": (_langchain_middleware, "langchain"),
     "LlamaIndex tool": (_llamaindex_tool, "llama_index.core"),
     "LlamaIndex postprocessor": (_llamaindex_postprocessor, "llama_index.core"),
+    "MCP server": (_mcp, "mcp"),
+    "OpenAI request": (_openai_request, "PIL"),
+    "proxy": (_proxy, "PIL"),
 }
 """Each entry by its name, with the package that it needs."""
 

@@ -50,7 +50,7 @@ def zooms(question: str, image: int | None = None, number: int = 1) -> Call:
 
 def _acts(text: str, made: tuple[Call, ...]) -> Act:
     def act(exchange: Exchange) -> None:
-        api = exchange.path.rstrip("/").rpartition("/")[2]
+        api = exchange.path.partition("?")[0].rstrip("/").rpartition("/")[2]
         check, whole, stream = _PROTOCOLS[api]
         if wrong := check(exchange.body):
             body = {"type": "error", "error": {"message": wrong, "type": "invalid_request_error"}}

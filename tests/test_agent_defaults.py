@@ -62,6 +62,20 @@ def test_an_agent_call_reads_nothing_by_default(framework: str) -> None:
     assert "root:" not in results
 
 
+def test_the_mcp_server_reads_nothing_by_default() -> None:
+    require_package("mcp")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.audited_agent", "mcp", "none"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
 def test_what_is_read_would_be_noted(tmp_path: Path) -> None:
     """The audit sees what the test above says is not there."""
     (tmp_path / "page.png").write_bytes(b"x")

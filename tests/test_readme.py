@@ -5,12 +5,15 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cropvlm_core.cli import build_parser, main
 from tests.chat_server import ChatServer
 from tests.model_server import answers, pictures
+from tests.openai_talk import chat_message, showed
+from tests.pages import noise
 from tests.programs import require_package
 
 ROOT = Path(__file__).parents[1]
@@ -80,6 +83,29 @@ def test_what_is_shown_for_a_framework_runs(
     assert crop.picture.width < whole.picture.width
 
 
+def test_what_is_shown_for_the_openai_client_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_package("openai")
+    (code,) = (block for block in blocks("python") if "zoomed(OpenAI())" in block)
+    known: dict[str, Any] = {}
+    page = noise()
+    with ChatServer(answers("12.90")) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "x")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        exec(code, known)  # noqa: S102 - our own README
+        asks = {"model": "m", "messages": [chat_message("Total?", page)]}
+        known["client"].chat.completions.create(**asks)
+        known["client"].chat.completions.create(**asks, zoom=False)
+        known["client"].close()
+    assert len(pictures(server.requests[0])) == 2
+    assert showed(pictures(server.requests[1]), page)
+
+
+def test_the_proxy_is_shown_with_a_command_that_is_understood() -> None:
+    (line,) = re.findall(r"^```\n(cropvlm proxy .*)\n```", README, re.MULTILINE)
+    given = build_parser().parse_args(shlex.split(line)[1:])
+    assert f"http://{given.host}:{given.port}/v1" in README
+
+
 def all_commands(parser: argparse.ArgumentParser, words: str) -> dict[str, set[str]]:
     """Every command in full, such as "cropvlm train pages", with its own options."""
     known: dict[str, set[str]] = {}
@@ -120,6 +146,8 @@ def test_the_synopsis_names_every_option() -> None:
         "CONTRIBUTING.md",
         "CHANGELOG.md",
         "docs/which-one.md",
+        "docs/mcp.md",
+        "docs/proxy.md",
         "docs/training.md",
     ],
 )

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import random
 import socket
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cropvlm_core.errors import SourceError
-from cropvlm_core.sources import MAX_BYTES, Allowed, read_reference
+from cropvlm_core.sources import MAX_BYTES, Allowed, read_base64, read_reference
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX file types")
 
@@ -355,6 +356,22 @@ def test_data_uris() -> None:
 def test_odd_data_uris_are_refused(uri: str) -> None:
     with pytest.raises(SourceError, match="expected"):
         read_reference(uri)
+
+
+def test_a_long_data_uri_is_read_in_slices_as_if_at_once() -> None:
+    data = random.Random(0).randbytes(2_500_001)
+    digits = base64.b64encode(data).decode()
+    assert read_reference("data:image/png;base64," + digits) == data
+    assert read_base64(digits.encode()) == data
+    slice_end = 2**20
+    for broken in (
+        digits[: slice_end - 1] + "=" + digits[slice_end:],
+        digits[:slice_end] + "=" + digits[slice_end + 1 :],
+        digits[: slice_end + 9] + "!" + digits[slice_end + 10 :],
+        digits[:-5],
+    ):
+        with pytest.raises(SourceError, match="valid base64"):
+            read_base64(broken)
 
 
 def test_a_large_data_uri_is_refused() -> None:

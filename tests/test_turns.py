@@ -14,6 +14,7 @@ from PIL import Image
 
 from cropvlm_core import loading, questions, sources, turns
 from cropvlm_core.cropper import FixedCropper, Proposal
+from cropvlm_core.decoding import pictures as decoding_pictures
 from cropvlm_core.errors import (
     CropVLMError,
     DeadlineError,
@@ -394,3 +395,25 @@ def test_a_path_is_read_when_it_is_needed_and_once(
     assert read[2:] == ["gone.png", "b.png"]
     zoom.crops(gone)  # what failed is passed over for a while
     assert len(read) == 4
+
+
+def test_what_is_passed_over_is_told_and_its_image_is_not_held() -> None:
+    broken = png_of(noise())[:900]
+    zoom = TurnZoom(pipeline(), on_error="skip")
+    talk = [Turn("Total?", (broken, png_of(noise())))]
+    ((first, crops),) = zoom.outcomes(talk)
+    ((again, _),) = zoom.outcomes(talk)
+    assert isinstance(first, ImageError)
+    assert isinstance(again, ImageError)
+    assert str(first) == str(again)
+    assert (again.__traceback__, again.__cause__) == (None, None)
+    assert zoom.crops(talk) == [[(), crops]]
+    assert isinstance(crops, tuple)
+    assert len(crops) == 1
+
+
+def test_images_are_decoded_apart_where_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = png_of(noise())
+    here = TurnZoom(pipeline()).crops([Turn("Total?", (page,))])
+    monkeypatch.setattr(decoding_pictures, "decoded", lambda _: pytest.fail("decoded here"))
+    assert TurnZoom(pipeline(), isolate=True).crops([Turn("Total?", (page,))]) == here

@@ -24,7 +24,7 @@ from cropvlm_core.images import encode_png, open_image
 from cropvlm_core.prompts import answer_prompt
 from cropvlm_core.questions import VisualQuestion
 from cropvlm_core.vlm import ConstantVLM, Conversation
-from cropvlm_core.zoom import Zoom, ZoomPipeline
+from cropvlm_core.zoom import OUTLINES, Zoom, ZoomPipeline
 
 NOISE = np.random.default_rng(3).integers(0, 256, (300, 400, 3), np.uint8)
 PAGE = Image.fromarray(NOISE)
@@ -410,3 +410,14 @@ def test_pages_of_one_file_are_told_apart_in_a_batch(tmp_path: Path) -> None:
     zooms = ZoomPipeline(FixedCropper(BOX)).zoom_batch(asked)
     seen = [zoom.image.getpixel((5, 5)) for zoom in zooms]
     assert seen == [(255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 255, 0)]
+
+
+def test_an_overlay_may_be_scaled_down_first() -> None:
+    page = Image.new("RGB", (4000, 2000), "white")
+    zoom = ZoomPipeline(FixedCropper(Box(0.5, 0.5, 0.75, 0.75))).zoom(page, "What?")
+    small = zoom.overlay(1000)
+    assert small.size == (1000, 500)
+    assert small.getpixel((498, 300)) == OUTLINES["red"]
+    assert small.getpixel((502, 300)) == (255, 255, 255)
+    assert small.getpixel((100, 100)) == (183, 183, 183)
+    assert zoom.overlay(5000).size == page.size

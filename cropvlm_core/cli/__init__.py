@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cropvlm_core import __version__
-from cropvlm_core.cli import ask, batch, compare, doctor, evaluate, label, train, zoom
+from cropvlm_core.cli import ask, batch, compare, doctor, evaluate, label, mcp, proxy, train, zoom
 from cropvlm_core.errors import CropVLMError, ModelError
 
-_COMMANDS = (zoom, ask, batch, evaluate, compare, label, train, doctor)
+_COMMANDS = (zoom, ask, batch, evaluate, compare, label, train, mcp, proxy, doctor)
 
 
 class _Parser(argparse.ArgumentParser):
