@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw
 
 from cropvlm_core.embedded.confidence import ConfidenceMap
 from cropvlm_core.embedded.decoding import MOST_BOXES, decode_proposal
+from cropvlm_core.embedded.evening import even_out
 from cropvlm_core.embedded.page_input import (
     CELL_HEIGHT,
     CELL_WIDTH,
     PageInput,
-    even_out,
     ink_extent,
     input_shapes,
     line_height,

@@ -296,8 +296,11 @@ def test_a_page_is_prepared_the_same_whoever_makes_it_grey() -> None:
 
 
 def test_tiles_are_interpolated_as_pictures_are() -> None:
-    from cropvlm_core.embedded.page_input import _refined
+    from cropvlm_core.embedded.evening import _quarters
 
     coarse: NDArray[np.float32] = np.random.default_rng(0).normal(0, 9, (7, 5)).astype(np.float32)
     right = Image.fromarray(coarse).resize((20, 28), Image.Resampling.BILINEAR)
-    np.testing.assert_allclose(_refined(coarse, (27, 18)), np.asarray(right)[:27, :18], atol=1e-4)
+    found = np.empty((27, 18), dtype=np.float32)
+    for rows, _, (fine,) in _quarters(found, np.zeros((28, 20), np.float32), coarse[None]):
+        rows[:] = fine
+    np.testing.assert_allclose(found, np.asarray(right)[:27, :18], atol=1e-4)

@@ -146,7 +146,7 @@ class EmbeddedCropper(Cropper):
         if looked.encoded is not None:
             for index, encoded in zip(new, looked.encoded, strict=True):
                 page = run.pages[index]
-                page.features = encoded.copy()
+                page.features = encoded.copy()  # else ONNX Runtime's memory grows by what is kept
                 self._remembered.keep(EncodedPage(page.key, page.prepared.lean(), page.features))
         return {
             one.index: Seen(run.pages[one.page].prepared.lean(), one.size, *arrays)

@@ -15,15 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from cropvlm_core.embedded.evening import even_out, stands_out
+
 CELL_HEIGHT = 8
 CELL_WIDTH = 16
 """One cell of the policy's grid covers 8 rows and 16 columns of input pixels."""
 
-_CONTRAST_FLOOR = (
-    14.0  # grey levels: weaker contrast than this stays weak instead of being amplified
-)
 _MAX_ENLARGEMENT = 1.6
-_COARSE = 4
 _ASPECTS = (0.35, 0.45, 0.57, 0.71, 0.87, 1.05, 1.26, 1.51, 1.82, 2.2, 2.65, 3.2, 4.0)
 
 
@@ -98,7 +96,7 @@ def _prepared(grey: Image.Image, extent: tuple[int, int, int, int], budget: int)
     )
     small = grey.resize(used, Image.Resampling.BILINEAR, box=extent, reducing_gap=2.0)
     pixels = np.zeros(shape, dtype=np.float32)
-    pixels[: used[1], : used[0]] = even_out(np.asarray(small, dtype=np.float32))
+    even_out(np.asarray(small), out=pixels[: used[1], : used[0]])
     return PageInput(pixels, scale, float(left), float(top), used)
 
 
@@ -144,7 +142,8 @@ def prepare_readable(image: Image.Image, budget: int, line: float, most: float) 
 def photographic(prepared: PageInput) -> bool:
     """Whether light and dark details are balanced, as in photographs; ink on paper is dark."""
     shown = prepared.pixels[: prepared.used[1] : 2, : prepared.used[0] : 2]
-    return bool((shown > 0.8).mean() > 0.6 * (shown < -0.8).mean())
+    light, dark = np.count_nonzero(shown > 0.8), np.count_nonzero(shown < -0.8)
+    return bool(light / shown.size > 0.6 * (dark / shown.size))
 
 
 def line_height(prepared: PageInput) -> float | None:
@@ -154,16 +153,19 @@ def line_height(prepared: PageInput) -> float | None:
     every fourth column. Capitals and long letters stick out of the bars: it is about the height of
     an "x". The mean of the middle half of all heights.
     """
-    reach, every = 4, 4
-    ink = (prepared.pixels[: prepared.used[1], : prepared.used[0]] < -0.8).view(np.uint8)
-    near = np.pad(ink, ((0, 0), (reach, reach)))
-    places = range(0, ink.shape[1], every)
-    count = np.zeros((ink.shape[0], len(places)), dtype=np.uint8)
-    for shift in range(2 * reach + 1):
-        count += near[:, shift : shift + ink.shape[1] : every]
-    joined = count >= 2
-    edges = np.diff(np.pad(joined.T, ((0, 0), (1, 1))).astype(np.int8), axis=1).ravel()
-    runs = np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)
+    every = 4
+    ink = prepared.pixels[: prepared.used[1], : prepared.used[0]] < -0.8
+    rows, columns = ink.shape
+    places = math.ceil(columns / every)
+    near = np.zeros((rows, (places + 2) * every), dtype=np.uint8)
+    near[:, every : every + columns] = ink
+    fours = near[:, 0::every] + near[:, 1::every] + near[:, 2::every] + near[:, 3::every]
+    # Nine columns: four before the place, and four after it.
+    count = fours[:, :-2] + fours[:, 1:-1] + near[:, 2 * every :: every]
+    joined = np.zeros((places, rows + 2), dtype=bool)
+    np.greater_equal(count.T, 2, out=joined[:, 1:-1])
+    edges = np.flatnonzero(joined[:, 1:] != joined[:, :-1])
+    runs = edges[1::2] - edges[0::2]
     runs = np.sort(runs[(runs >= 2) & (runs <= 64)])
     if len(runs) < 50:
         return None
@@ -173,11 +175,10 @@ def line_height(prepared: PageInput) -> float | None:
 def ink_extent(grey: Image.Image) -> tuple[int, int, int, int]:
     """The rectangle (left, top, right, bottom; page pixels) outside which the page is blank."""
     factor = max(1, min(grey.size) // 150)
-    small = np.asarray(grey.reduce(factor) if factor > 1 else grey, dtype=np.float32)
+    small = np.asarray(grey.reduce(factor) if factor > 1 else grey)
     if min(small.shape) < 32:
         return (0, 0, *grey.size)
-    mean = _refined(_box_mean(_coarse(small), 8), small.shape)
-    ink = np.abs(small - mean) > 20
+    ink = stands_out(small, 20, radius=8)
     rows = np.flatnonzero(ink.sum(axis=1) >= 2 + 0.004 * ink.shape[1])
     columns = np.flatnonzero(ink.sum(axis=0) >= 2 + 0.004 * ink.shape[0])
     if len(rows) < 8 or len(columns) < 8:
@@ -189,65 +190,3 @@ def ink_extent(grey: Image.Image) -> tuple[int, int, int, int]:
     right = min(width, math.ceil((columns[-1] + 1 + margin) * factor))
     bottom = min(height, math.ceil((rows[-1] + 1 + margin) * factor))
     return (left, top, right, bottom)
-
-
-def even_out(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Local mean and contrast taken away: (value - mean) / (deviation + floor), clipped to +-3."""
-    mean = _box_mean(_coarse(pixels), 20)
-    square = _box_mean(_coarse(pixels * pixels), 20)
-    spread: NDArray[np.float32] = np.sqrt(np.maximum(square - mean * mean, 0))
-    spread += np.float32(_CONTRAST_FLOOR)
-    evened = pixels - _refined(mean, pixels.shape)
-    evened *= _refined(np.reciprocal(spread), pixels.shape)
-    return np.clip(evened, -3, 3, out=evened)
-
-
-def _coarse(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Means of 4 x 4 tiles, the edge repeated where the last tile is not full."""
-    height, width = pixels.shape
-    if height % _COARSE or width % _COARSE:
-        pixels = np.pad(pixels, ((0, -height % _COARSE), (0, -width % _COARSE)), mode="edge")
-    # Sums of slices: several times faster than a mean over two axes of four.
-    rows = pixels[0::4] + pixels[1::4] + pixels[2::4] + pixels[3::4]
-    tiles: NDArray[np.float32] = rows[:, 0::4] + rows[:, 1::4] + rows[:, 2::4] + rows[:, 3::4]
-    tiles /= np.float32(_COARSE * _COARSE)
-    return tiles
-
-
-def _refined(coarse: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A four times coarser plane interpolated back to ``shape``, its edge repeated outside."""
-    rows, columns = coarse.shape
-    ends = np.pad(coarse, ((0, 0), (1, 1)), mode="edge")
-    wide = np.empty((rows + 2, columns, _COARSE), dtype=np.float32)
-    for place, (first, share) in enumerate(_BETWEEN):
-        left, right = ends[:, first : first + columns], ends[:, first + 1 : first + 1 + columns]
-        wide[1:-1, :, place] = left + np.float32(share) * (right - left)
-    wide[0], wide[-1] = wide[1], wide[-2]
-    lines = wide.reshape(rows + 2, -1)
-    fine = np.empty((rows, _COARSE, lines.shape[1]), dtype=np.float32)
-    for place, (first, share) in enumerate(_BETWEEN):
-        above, below = lines[first : first + rows], lines[first + 1 : first + 1 + rows]
-        part = np.subtract(below, above, out=fine[:, place])
-        part *= np.float32(share)
-        part += above
-    return fine.reshape(-1, lines.shape[1])[: shape[0], : shape[1]]
-
-
-_BETWEEN = ((0, 0.625), (0, 0.875), (1, 0.125), (1, 0.375))
-"""Of the four places in a tile: between which neighbours it lies, and how far along."""
-
-
-def _box_mean(values: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
-    """Mean over a square of ``radius`` pixels to each side, on the coarse grid."""
-    reach = max(1, radius // _COARSE)
-    for axis in (0, 1):
-        padding = [(0, 0), (0, 0)]
-        padding[axis] = (reach + 1, reach)
-        sums = np.cumsum(np.pad(values, padding, mode="edge"), axis=axis, dtype=np.float64)
-        size, width = values.shape[axis], 2 * reach + 1
-        high, low = (
-            sums[start : start + size] if axis == 0 else sums[:, start : start + size]
-            for start in (width, 0)
-        )
-        values = ((high - low) / width).astype(np.float32)
-    return values

@@ -13,7 +13,7 @@ from PIL import Image
 
 from cropvlm_core.embedded.page_input import PageInput
 
-_AT_ONCE = 4 * 1024 * 1024
+_AT_ONCE = 1024 * 1024
 """Bytes of a page that are copied at once."""
 
 

@@ -104,22 +104,19 @@ class PolicySession:
             grams: (Q, WORDS, GRAMS), Q > 0.
             page: which page each question is about, the new pages counted first.
         """
-        new = np.empty((len(pixels), 1, *shape), dtype=np.float32)
-        for index, one in enumerate(pixels):
-            new[index, 0] = one
+        new = _stacked(pixels, shape)[:, None]
         if not self.shares:
             return self._look_1(new, grams, page)
-        rows, columns = shape[0] // CELL_HEIGHT, shape[1] // CELL_WIDTH
-        empty = np.empty((0, self._channels, rows, columns), dtype=np.float32)
+        grid = (self._channels, shape[0] // CELL_HEIGHT, shape[1] // CELL_WIDTH)
         feeds = {
             "pixels": new,
-            "features": _stacked(features) if features else empty,
+            "features": _stacked(features, grid),
             "grams": _in_use(grams),
             "page": np.array(page, dtype=np.int64),
         }
         wanted = ["encoded", "cells", "peaks", "sides"]
         if not pixels:
-            return Looked(empty, *self._session.run(wanted[1:], feeds))
+            return Looked(_stacked([], grid), *self._session.run(wanted[1:], feeds))
         return Looked(*self._session.run(wanted, feeds))
 
     def _look_1(
@@ -136,8 +133,10 @@ class PolicySession:
         return Looked(None, *(output[tuple(np.transpose(place))] for output in outputs))
 
 
-def _stacked(arrays: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """One array of all; a view where there is but one."""
+def _stacked(arrays: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """One array of all, each of ``shape``; a view where there is but one."""
+    if not arrays:
+        return np.empty((0, *shape), dtype=np.float32)
     return arrays[0][None] if len(arrays) == 1 else np.stack(arrays)
 
 
