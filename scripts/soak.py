@@ -135,7 +135,12 @@ def tell(
         print(f"| {name} | {calls} | {median * 1e3:.1f} ms | {slow * 1e3:.1f} ms | {ratio:.2f} |")
     after = max(value for when, value in memory if when < MINUTE)
     end = max(value for when, value in memory if when >= seconds - MINUTE)
-    print(f"\nmemory: {after:.0f} MB in the first minute, {end:.0f} MB in the last")
+    peaks: dict[int, float] = defaultdict(float)
+    for when, value in memory:
+        peaks[int(when // MINUTE)] = max(peaks[int(when // MINUTE)], value)
+    print(
+        f"\nmemory, the most of each minute: {', '.join(f'{peaks[one]:.0f}' for one in peaks)} MB"
+    )
     return 0 if worst <= 2 and end - after <= MOST_GROWTH else 1
 
 
