@@ -137,7 +137,11 @@ class _ZoomedSync(OpenAI):
 
 
 class _ZoomedAsync(AsyncOpenAI):
-    """The same for the asynchronous client; zooming runs in a thread."""
+    """The same for the asynchronous client; zooming runs in a thread.
+
+    Said twice: a shared base before the client's changes the layout of instances, and Python then
+    refuses to change their class.
+    """
 
     _cropvlm: RequestZoom
 

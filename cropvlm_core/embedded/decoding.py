@@ -84,6 +84,11 @@ def decode_proposal(
         left, top, right, bottom = spans[best, slide]
         shares[top:bottom, left:right] = 0.0
         places, windows, spans = places[~inside], windows[~inside], spans[~inside]
+    return as_proposal(found)
+
+
+def as_proposal(found: list[tuple[Box, Box, float]]) -> Proposal:
+    """The proposal of boxes, each with its place and confidence; without any it is unreadable."""
     if not found:
         return Proposal(reason="unreadable")
     boxes, narrow, confidences = zip(*found, strict=True)

@@ -18,7 +18,7 @@ from cropvlm_core.box import Box
 from cropvlm_core.cropper import Proposal
 from cropvlm_core.embedded.candidates import LEAST_CHANCE, Axis, Candidates, Numbers
 from cropvlm_core.embedded.confidence import ConfidenceMap
-from cropvlm_core.embedded.decoding import MOST_BOXES, page_box, share_inside
+from cropvlm_core.embedded.decoding import MOST_BOXES, as_proposal, page_box, share_inside
 from cropvlm_core.embedded.page_input import PageInput
 from cropvlm_core.questions import HIT_SHARE
 
@@ -90,10 +90,7 @@ def expected_proposal(
         shown = share_inside(places, window) >= HIT_SHARE
         shown[best] = True
         chances = np.where(shown, 0.0, chances * (1 - held))
-    if not found:
-        return Proposal(reason="unreadable")
-    boxes, narrow, confidences = zip(*found, strict=True)
-    return Proposal(boxes, confidences, places=narrow)
+    return as_proposal(found)
 
 
 def cost(width: Numbers, height: Numbers, page: float) -> Numbers:
