@@ -206,11 +206,22 @@ class ZoomPipeline:
     """
 
     def __init__(
-        self, cropper: Cropper, *, max_crops: int = 1, min_confidence: float | None = None
+        self,
+        cropper: Cropper,
+        *,
+        max_crops: int = 1,
+        min_confidence: float | None = None,
+        isolate: bool = False,
     ) -> None:
         """Follow ``cropper``; see :meth:`Zoom.follow` for the two limits.
 
-        ``min_confidence`` None: what the cropper recommends, if it does; 0 turns that off.
+        Args:
+            cropper: what names the boxes.
+            max_crops: the most crops of a page.
+            min_confidence: None: what the cropper recommends, if it does; 0 turns that off.
+            isolate: decode in worker processes, see :mod:`cropvlm_core.isolation`: for servers that
+                read strangers' files. No picture then holds the event loop either, which a large
+                WEBP does otherwise, as Pillow decodes it without letting other threads run.
 
         Raises:
             ProposalError: a limit out of range.
@@ -222,6 +233,7 @@ class ZoomPipeline:
         self.cropper = cropper
         self.max_crops = max_crops
         self.min_confidence = min_confidence
+        self.isolate = isolate
 
     def zoom(self, image: ImageSource, question: str) -> Zoom:
         """Find what to look at for one question.
@@ -234,7 +246,7 @@ class ZoomPipeline:
 
     def zoom_batch(self, questions: Sequence[VisualQuestion]) -> list[Zoom]:
         """Find what to look at for each question, in order; each image is decoded once."""
-        opened = _open_once(questions)
+        opened = _open_once(questions, isolate=self.isolate)
         proposals = self.cropper.propose_batch(opened)
         if len(proposals) != len(opened):
             raise ModelError(f"expected {len(opened)} proposals, got {len(proposals)}")
@@ -290,12 +302,12 @@ def checked_pipeline(pipeline: object) -> ZoomPipeline | None:
     raise TypeError(f"expected a ZoomPipeline or None, got a {type(pipeline).__name__}{hint}")
 
 
-def _open_once(questions: Sequence[VisualQuestion]) -> list[VisualQuestion]:
+def _open_once(questions: Sequence[VisualQuestion], *, isolate: bool) -> list[VisualQuestion]:
     upright: dict[object, Image.Image] = {}
     opened: list[VisualQuestion] = []
     for question in questions:
         key = question.shown
-        twin = question.opened(upright.get(key))
+        twin = question.opened(upright.get(key), isolate=isolate)
         upright.setdefault(key, twin.open())
         opened.append(twin)
     return opened

@@ -31,7 +31,7 @@ from PIL import Image, ImageDraw
 from cropvlm_core.loading import default_pipeline
 from cropvlm_core.openai_vlm import OpenAIVLM
 from cropvlm_core.vlm import Conversation
-from cropvlm_core.zoom import Zoom
+from cropvlm_core.zoom import Zoom, ZoomPipeline
 
 RECEIPT = Path(__file__).parents[1] / "examples" / "receipt.png"
 QUESTIONS = [f"What is the {what}?" for what in ("total", "date", "shop", "tax", "city")]
@@ -95,6 +95,10 @@ async def waits(vlm: OpenAIVLM) -> None:
     await report("nothing", asyncio.sleep, 2)
     for name, data in pictures().items():
         await report(f"azoom, {name}", gathered, partial(pipeline.azoom, data, QUESTIONS[0]))
+    apart = ZoomPipeline(pipeline.cropper, isolate=True)
+    await gathered(partial(apart.azoom, RECEIPT, "?"))  # the workers are started
+    for name, data in pictures().items():
+        await report(f"azoom, isolate, {name}", gathered, partial(apart.azoom, data, QUESTIONS[0]))
     for name in ("photograph, JPEG", "text, PNG"):
         data = pictures()[name]
         await report(f"aask, {name}", gathered, partial(pipeline.aask, data, QUESTIONS[0], vlm))

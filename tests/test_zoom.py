@@ -354,6 +354,25 @@ def test_async_twins() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("isolate", [False, True])
+def test_an_isolating_pipeline_decodes_nothing_itself(
+    isolate: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cropvlm_core.decoding import pictures
+
+    decoded: list[object] = []
+    whole = pictures.decoded
+    monkeypatch.setattr(
+        pictures, "decoded", lambda survey, *more: decoded.append(survey) or whole(survey, *more)
+    )
+    data = encode_png(PAGE)
+    (zoom,) = ZoomPipeline(FixedCropper(BOX), isolate=isolate).zoom_batch(
+        [VisualQuestion(data, "?")]
+    )
+    assert bool(decoded) is not isolate
+    assert zoom.image.tobytes() == PAGE.convert("RGB").tobytes()
+
+
 def test_the_event_loop_goes_on() -> None:
     class Slow(FixedCropper):
         def propose_batch(self, questions: Sequence[VisualQuestion]) -> list[Proposal]:
