@@ -92,8 +92,7 @@ def _held(data: str | bytes | None, path: Any, url: Any, where: str, allowed: Al
 
 def _lost(where: str) -> SourceError:
     return SourceError(
-        f"expected an image in {where}, got none: LlamaIndex leaves MediaResource.data out when it "
-        "stores or serialises a node; keep images in ImageNode(image=...) or as a path"
+        f"expected an image in {where}, got none: ImageNode(image=) lasts, not MediaResource.data"
     )
 
 
