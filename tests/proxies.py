@@ -33,7 +33,8 @@ class RunningProxy:
     ) -> None:
         settings = Settings(upstream, **limits)
         self._listening = listen("127.0.0.1", 0, waiting=server.BACKLOG)
-        self._server = server.http_server(Proxy(settings, pipeline or middle(), name), 5)
+        self.app = Proxy(settings, pipeline or middle(), name)
+        self._server = server.http_server(self.app, 5)
         self.root = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self.url = f"{self.root}/v1"
 

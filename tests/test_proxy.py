@@ -175,6 +175,7 @@ def test_what_is_not_zoomed_into_is_passed_on_byte_for_byte() -> None:
             assert "server" not in response.headers
             assert "x-cropvlm" not in response.headers
         assert all(each.values(b"cookie") == [] for each in upstream.received)
+        assert list(proxy.app._upstream._client.cookies.jar) == []  # no app's cookie is kept
 
 
 def test_any_method_path_and_header_goes_through() -> None:
