@@ -1,19 +1,22 @@
 """How sure the embedded cropper says it is: the map, its fit, and what a weight file keeps."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
 from cropvlm_core.cropper import ZoomRules
-from cropvlm_core.embedded.confidence import ConfidenceMap
+from cropvlm_core.embedded.confidence import AnswerableMap, ConfidenceMap
 from cropvlm_core.embedded.settings import FORMAT, PolicySettings
 from cropvlm_core.errors import WeightsError
 from cropvlm_core.scoring import calibration_error, equal_parts
 from cropvlm_core.training.confidence import (
     BREAK_EVEN,
+    Outcomes,
     fit_confidence,
     fit_map,
     recommended_threshold,
@@ -23,6 +26,14 @@ OLD = {
     "budget": 262144, "quantile": 0.5, "line": 13.0, "most": 2.5, "least": [320, 80],
     "rules": {"grow": [1.1, 1.3]},
 }  # fmt: skip
+
+
+def outcomes(
+    masses: ArrayLike, hits: ArrayLike, halves: ArrayLike, ranks: ArrayLike = 0,
+    odds: ArrayLike = 0, vain: ArrayLike = False,
+) -> Outcomes:  # fmt: skip
+    given = np.broadcast_arrays(masses, hits, halves, ranks, odds, vain)
+    return Outcomes.of(list(zip(*given, strict=True)))
 
 
 @settings(deadline=None)
@@ -57,7 +68,12 @@ def test_a_map_that_falls_is_refused(parameters: tuple[float, float, float]) -> 
 def test_settings_keep_the_map_and_the_threshold() -> None:
     rules = ZoomRules(grow=(1.1, 1.3))
     kept = PolicySettings(
-        262144, 0.5, rules, calibration=ConfidenceMap(1.5, 0.5, 0.25), threshold=0.1
+        262144,
+        0.5,
+        rules,
+        calibration=ConfidenceMap(1.5, 0.5, 0.25),
+        answerable=AnswerableMap(0.8, -1.5),
+        threshold=0.1,
     )
     assert PolicySettings.from_metadata(kept.to_metadata()) == kept
     plain = PolicySettings(262144, 0.5, rules)
@@ -76,6 +92,9 @@ def test_older_files_keep_the_probability_as_confidence() -> None:
         {"calibration": [1, 2]},
         {"calibration": [1, 2, 3, 4]},
         {"calibration": [-1, 1, 0]},
+        {"answerable": [-1, 0]},
+        {"answerable": [1, float("nan")]},
+        {"answerable": 3},
         {"calibration": ["a", 1, 0]},
         {"threshold": 1.5},
         {"threshold": float("nan")},
@@ -93,7 +112,7 @@ def test_a_fit_finds_the_map_that_made_the_outcomes() -> None:
     masses = rng.uniform(0.02, 0.999, 20_000)
     hits = rng.uniform(size=masses.size) < [true(mass) for mass in masses]
     half = np.arange(masses.size) % 2
-    found = fit_confidence(masses, hits, half, np.zeros(masses.size))
+    found = fit_confidence(outcomes(masses, hits, half))
     assert found.questions == 10_000
     assert found.error_before > 0.05
     assert found.error_after < 0.02
@@ -128,17 +147,64 @@ def test_the_threshold_costs_next_to_no_hits() -> None:
 
 def test_what_is_told_of_a_fit_is_of_the_pages_it_was_not_fitted_on() -> None:
     masses, hits = [0.9] * 40 + [0.9] * 40, [True] * 40 + [False] * 40
-    found = fit_confidence(masses, hits, [0] * 40 + [1] * 40, [0] * 80)
+    found = fit_confidence(outcomes(masses, hits, [0] * 40 + [1] * 40))
     assert found.calibration(0.9) > 0.9
     assert found.error_after == pytest.approx(found.calibration(0.9))
     assert (found.questions, found.lost) == (40, 0.0)
     assert "on 40 questions about other pages; below 0.10 the whole page" in found.to_text()
 
 
+def test_a_page_that_does_not_answer_makes_less_sure() -> None:
+    rng = np.random.default_rng(0)
+    vain = np.arange(8000) % 2 == 1
+    masses = rng.uniform(0.3, 0.999, vain.size)
+    odds = rng.normal(np.where(vain, -2, 2), 1)
+    hits = ~vain & (rng.uniform(size=vain.size) < masses)
+    found = fit_confidence(outcomes(masses, hits, np.arange(vain.size) // 2 % 2, 0, odds, vain))
+    assert found.answerable is not None
+    for told in (-2.0, 0.0, 2.0):  # by Bayes: log-odds of 4 x and of nine in ten
+        assert found.answerable(told) == pytest.approx(1 / (1 + np.exp(-4 * told) / 9), abs=0.03)
+    assert (
+        found.calibration
+        == fit_confidence(outcomes(masses[~vain], hits[~vain], np.arange(4000) % 2)).calibration
+    )
+    assert found.unanswerable_left_out is not None
+    assert found.told_apart is not None
+    assert found.unanswerable_left_out > 0.8
+    assert found.told_apart > 0.96
+    assert found.lost <= 0.01
+    told = f"{found.unanswerable_left_out:.1%} where the page holds no answer"
+    assert told in found.to_text()
+
+
+def test_questions_asked_in_vain_count_as_one_in_ten() -> None:
+    vain = [False] * 30 + [True] * 60
+    crops = outcomes([0.5] * 90, [False] * 90, 0, 0, 0, vain)
+    assert crops.weights[crops.vain].sum() == pytest.approx(0.1 / 0.9 * 30)
+    assert set(crops.weights[~crops.vain]) == {1.0}
+
+
+def test_where_the_network_does_not_tell_no_page_is_doubted() -> None:
+    vain = [False, True] * 40
+    found = fit_confidence(outcomes([0.5] * 80, ~np.array(vain), [0] * 40 + [1] * 40, 0, 0, vain))
+    assert found.answerable is None
+    assert found.told_apart == 0.5
+
+
+@given(odds=st.floats(allow_nan=True, allow_infinity=True), mass=st.floats(0, 1))
+def test_a_doubted_page_lowers_every_confidence(odds: float, mass: float) -> None:
+    rules, map_ = ZoomRules(), ConfidenceMap(1.5, 0.5, 0.25)
+    sure = PolicySettings(262144, 0.5, rules, calibration=map_)
+    told = dataclasses.replace(sure, answerable=AnswerableMap(0.8, 1.0))
+    assert sure.confidence(odds)(mass) == map_(mass)
+    assert 0 <= told.confidence(odds)(mass) <= map_(mass)
+    assert told.confidence(1.0)(mass) >= told.confidence(-1.0)(mass)
+
+
 def test_second_crops_are_fitted_but_not_measured() -> None:
     masses, hits = [0.9, 0.1] * 80, [True, False, True, True] * 40
     halves, ranks = [0] * 80 + [1] * 80, [0, 1] * 80
-    found = fit_confidence(masses, hits, halves, ranks)
+    found = fit_confidence(outcomes(masses, hits, halves, ranks))
     assert found.calibration(0.1) == pytest.approx(0.5, abs=0.05)
     assert found.questions == 40
     assert found.error_after == pytest.approx(1 - found.calibration(0.9))

@@ -90,7 +90,7 @@ def test_the_file_computes_what_the_network_computes(
     pixels = rng.normal(0, 1, (2, *shape)).astype(np.float32)
     grams = np.stack([question_input(text) for text in QUESTIONS])
     with torch.no_grad():
-        cells, peaks, sides = (
+        cells, peaks, sides, answerable = (
             value.flatten(0, 1).numpy()
             for value in network(
                 torch.from_numpy(pixels[:, None]), torch.from_numpy(np.stack([grams] * 2))
@@ -108,6 +108,10 @@ def test_the_file_computes_what_the_network_computes(
         assert same[:, 0].all()
         assert same.mean() > 0.5
         np.testing.assert_allclose(found.sides[same], sides[same], atol=1e-5)
+        np.testing.assert_allclose(
+            found.answerable[same.all(1)], answerable[same.all(1)], atol=1e-4
+        )
+    assert np.ptp(answerable) > 0.01
 
 
 def test_training_can_go_on_from_the_file(network: PolicyNetwork, file: Path) -> None:
@@ -115,6 +119,32 @@ def test_training_can_go_on_from_the_file(network: PolicyNetwork, file: Path) ->
     assert again.keys() == network.state_dict().keys()
     for name, values in network.state_dict().items():
         torch.testing.assert_close(again[name], values, msg=name)
+
+
+def test_training_can_go_on_from_a_file_that_does_not_tell_what_is_answerable(
+    network: PolicyNetwork, file: Path, tmp_path: Path
+) -> None:
+    import onnx
+
+    older = tmp_path / "older.onnx"
+    onnx.utils.extract_model(
+        str(file), str(older), ["pixels", "features", "grams", "page"],
+        ["encoded", "cells", "peaks", "sides"],
+    )  # fmt: skip
+    model = onnx.load(str(older))
+    there = {weights.name for weights in model.graph.initializer}
+    for unused in onnx.load(str(file)).graph.initializer:  # what is for training alone
+        if unused.name not in there and "answerable" not in unused.name:
+            model.graph.initializer.append(unused)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, EmbeddedCropper(file).about)
+    older.write_bytes(model.SerializeToString())
+    again = read_network(older).state_dict()
+    torch.testing.assert_close(again["sides.0.weight"], network.state_dict()["sides.0.weight"])
+    assert not again["answerable.sum.weight"].any()
+    batch = asked(page(1))
+    found = EmbeddedCropper(older, threads=1).look(batch)
+    assert [seen.answerable for seen in found] == [0.0] * len(batch)
 
 
 def test_questions_about_a_page_encode_it_once(file: Path, runs: Runs) -> None:
@@ -212,8 +242,18 @@ def first_format(network: PolicyNetwork, file: Path) -> None:
     names = {"pixels": {0: "p", 2: "h", 3: "w"}, "grams": {0: "p", 1: "q"}}
     names |= {"cells": {0: "p", 1: "q", 2: "r", 3: "c"}}
     names |= {name: {0: "p", 1: "q"} for name in ("peaks", "sides")}
+
+    class First(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.whole = network
+
+        def forward(self, pixels: torch.Tensor, grams: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            found: tuple[torch.Tensor, ...] = self.whole(pixels, grams)
+            return found[:3]
+
     torch.onnx.export(
-        network, (pixels, grams), str(file), input_names=["pixels", "grams"],
+        First(), (pixels, grams), str(file), input_names=["pixels", "grams"],
         output_names=["cells", "peaks", "sides"], dynamic_axes=names, opset_version=17,
         dynamo=False,
     )  # fmt: skip

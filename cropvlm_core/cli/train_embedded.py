@@ -9,7 +9,8 @@ from typing import Any
 from cropvlm_core.cli import arguments, train_own_documents
 
 RENDERED = (
-    "reading_minutes", "processes", "device", "producers", "pixels", "store", "area", "export_only",
+    "reading_minutes", "processes", "device", "producers", "pixels", "store", "area", "answerable_pages",
+    "export_only",
 )  # fmt: skip
 """Options of the road that learns from rendered pages, none of which goes with ``--data``."""
 
@@ -116,6 +117,14 @@ def _add_rendered(group: "argparse._ArgumentGroup") -> None:
         "0.045)",
     )
     group.add_argument(
+        "--answerable-pages",
+        metavar="N",
+        type=arguments.count,
+        default=None,
+        help="pages on which it learns, last, to tell whether a page answers a question; 0: as "
+        "--start has it (default 1000, some seven minutes of a core)",
+    )
+    group.add_argument(
         "--export-only",
         action="store_const",
         const=True,
@@ -133,7 +142,8 @@ def run_embedded(given: argparse.Namespace) -> int:
 
     if not given.export_only:
         _train(given)
-    setting = export_run(given.out, area=given.area or 0.045)
+    told = 1000 if given.answerable_pages is None else given.answerable_pages
+    setting = export_run(given.out, area=given.area or 0.045, answerable_pages=told)
     print(
         f"{given.out / 'policy.onnx'}: on rendered pages hits {setting.hit_rate:.1%} "
         f"at {setting.mean_area:.1%} of the page"

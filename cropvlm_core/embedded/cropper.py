@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cropvlm_core.cropper import Cropper, Proposal
+from cropvlm_core.embedded.decoding import MOST_BOXES
 from cropvlm_core.embedded.page_input import (
     CELL_HEIGHT,
     CELL_WIDTH,
@@ -22,6 +23,7 @@ from cropvlm_core.embedded.proposing import propose
 from cropvlm_core.embedded.question_input import question_input
 from cropvlm_core.embedded.remembered import EncodedPage, RememberedPages
 from cropvlm_core.embedded.session import PolicySession
+from cropvlm_core.embedded.settings import PolicySettings
 from cropvlm_core.embedded.weights import read_weights
 from cropvlm_core.questions import VisualQuestion
 
@@ -35,7 +37,7 @@ REMEMBERED = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Seen:
-    """What the network makes of one question: see ``propose`` for the arrays.
+    """What the network makes of one question: see ``propose`` for the arguments.
 
     The ``page`` is without its pixels.
     """
@@ -45,6 +47,14 @@ class Seen:
     cells: NDArray[np.float32]
     peaks: NDArray[np.int64]
     sides: NDArray[np.float32]
+    answerable: float = 0.0
+
+    def propose(self, settings: PolicySettings, *, most: int = MOST_BOXES) -> Proposal:
+        """Read at most so many boxes by the settings."""
+        return propose(
+            self.page, self.size, self.cells, self.peaks, self.sides, settings,
+            answerable=self.answerable, most=most,
+        )  # fmt: skip
 
 
 class EmbeddedCropper(Cropper):
@@ -121,7 +131,7 @@ class EmbeddedCropper(Cropper):
 
     def decode(self, seen: Seen) -> Proposal:
         """Read boxes from what the network made of a question, by the settings."""
-        return propose(seen.page, seen.size, seen.cells, seen.peaks, seen.sides, self.settings)
+        return seen.propose(self.settings)
 
     def _page(self, image: Image.Image) -> EncodedPage:
         """The page, encoded already where it is remembered."""
@@ -149,10 +159,15 @@ class EmbeddedCropper(Cropper):
                 page.features = encoded.copy()  # else ONNX Runtime's memory grows by what is kept
                 self._remembered.keep(EncodedPage(page.key, page.prepared.lean(), page.features))
         return {
-            one.index: Seen(run.pages[one.page].prepared.lean(), one.size, *arrays)
-            for one, *arrays in zip(
-                run.asked, looked.cells, looked.peaks, looked.sides, strict=True
+            one.index: Seen(
+                run.pages[one.page].prepared.lean(),
+                one.size,
+                looked.cells[number],
+                looked.peaks[number],
+                looked.sides[number],
+                float(looked.answerable[number]),
             )
+            for number, one in enumerate(run.asked)
         }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from cropvlm_core.box import Box
 from cropvlm_core.cropper import Proposal
-from cropvlm_core.embedded.confidence import ConfidenceMap
 from cropvlm_core.embedded.page_input import CELL_HEIGHT, CELL_WIDTH, PageInput
 from cropvlm_core.embedded.side_lengths import quantile_distance
 from cropvlm_core.questions import HIT_SHARE
@@ -39,7 +40,7 @@ def decode_proposal(
     least: tuple[float, float] = (0.0, 0.0),
     *,
     most: int = MOST_BOXES,
-    calibration: ConfidenceMap | None = None,
+    calibration: Callable[[float], float] | None = None,
 ) -> Proposal:
     """Read the boxes that the policy proposes for one question.
 

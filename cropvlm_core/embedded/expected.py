@@ -9,6 +9,7 @@ does where they stand so near to each other that this is worth more than a small
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,6 @@ from numpy.typing import NDArray
 from cropvlm_core.box import Box
 from cropvlm_core.cropper import Proposal
 from cropvlm_core.embedded.candidates import LEAST_CHANCE, Axis, Candidates, Numbers
-from cropvlm_core.embedded.confidence import ConfidenceMap
 from cropvlm_core.embedded.decoding import MOST_BOXES, as_proposal, page_box, share_inside
 from cropvlm_core.embedded.page_input import PageInput
 from cropvlm_core.questions import HIT_SHARE
@@ -42,7 +42,7 @@ def expected_proposal(
     *,
     quantile: float = 0.5,
     most: int = MOST_BOXES,
-    calibration: ConfidenceMap | None = None,
+    calibration: Callable[[float], float] | None = None,
 ) -> Proposal:
     """Read the boxes that are worth the most for one question.
 

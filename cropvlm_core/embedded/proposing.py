@@ -20,6 +20,7 @@ def propose(
     sides: NDArray[np.float32],
     settings: PolicySettings,
     *,
+    answerable: float = 0.0,
     most: int = MOST_BOXES,
 ) -> Proposal:
     """The boxes for one question: those worth their price, or, without a price, of a fixed size.
@@ -31,17 +32,20 @@ def propose(
         peaks: (N,) flat numbers of the candidate cells, likeliest first.
         sides: (N, 4, STEPS) probabilities of the distances to left, top, right, bottom.
         settings: those of the weight file.
+        answerable: the network's log-odds that the page answers the question, which count where the
+            settings say how much.
         most: the most boxes.
     """
     price, least = settings.price_on(page), settings.least_on(page)
+    sure = settings.confidence(answerable)
     if price is None:
         return decode_proposal(
             page, size, cells, peaks, sides, settings.quantile, least,
-            most=most, calibration=settings.calibration,
+            most=most, calibration=sure,
         )  # fmt: skip
     # The price is that of so much print as fills an ordinary input, whatever the page's size.
     price *= size[0] * size[1] * page.scale**2 / settings.budget
     return expected_proposal(
         page, size, cells, peaks, sides, price, least,
-        quantile=settings.quantile, most=most, calibration=settings.calibration,
+        quantile=settings.quantile, most=most, calibration=sure,
     )  # fmt: skip

@@ -27,6 +27,8 @@ _OUTPUTS: _Shapes = {
     "peaks": ("tensor(int64)", 2),
     "sides": ("tensor(float)", 4),
 }
+_ANSWERABLE: _Shapes = {"answerable": ("tensor(float)", 1)}
+"""A further output of newer files."""
 _INPUTS: _Shapes = {
     "pixels": ("tensor(float)", 4),
     "features": ("tensor(float)", 4),
@@ -49,12 +51,14 @@ class Looked:
         encoded: (P, channels, rows, columns) features of the new pages, to be handed in again;
             None from a file that cannot take them.
         cells, peaks, sides: of each question; see ``decode_proposal``.
+        answerable: (Q,) the log-odds that its page answers it; 0 from a file that does not tell.
     """
 
     encoded: NDArray[np.float32] | None
     cells: NDArray[np.float32]
     peaks: NDArray[np.int64]
     sides: NDArray[np.float32]
+    answerable: NDArray[np.float32]
 
 
 class PolicySession:
@@ -80,7 +84,11 @@ class PolicySession:
         self.about: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.settings = PolicySettings.from_metadata(self.about)
         found = _shapes(self._session.get_inputs()), _shapes(self._session.get_outputs())
-        if found not in ((_INPUTS, _OUTPUTS), (_INPUTS_1, _OUTPUTS_1)):
+        self._tells = found[1].keys() >= _ANSWERABLE.keys()
+        known = (
+            (_INPUTS, _OUTPUTS | _ANSWERABLE), (_INPUTS, _OUTPUTS), (_INPUTS_1, _OUTPUTS_1)
+        )  # fmt: skip
+        if found not in known:
             raise WeightsError(
                 f"expected a graph with {_INPUTS} and {_OUTPUTS}, got {shorten(found)}"
             )
@@ -114,10 +122,11 @@ class PolicySession:
             "grams": _in_use(grams),
             "page": np.array(page, dtype=np.int64),
         }
-        wanted = ["encoded", "cells", "peaks", "sides"]
-        if not pixels:
-            return Looked(_stacked([], grid), *self._session.run(wanted[1:], feeds))
-        return Looked(*self._session.run(wanted, feeds))
+        wanted = [*([] if not pixels else ["encoded"]), "cells", "peaks", "sides"]
+        found = self._session.run([*wanted, *(_ANSWERABLE if self._tells else ())], feeds)
+        encoded = found.pop(0) if pixels else _stacked([], grid)
+        cells, peaks, sides = found[:3]
+        return Looked(encoded, cells, peaks, sides, found[3] if self._tells else _unknown(grams))
 
     def _look_1(
         self, new: NDArray[np.float32], grams: NDArray[np.int64], page: list[int]
@@ -130,7 +139,12 @@ class PolicySession:
             ["cells", "peaks", "sides"], {"pixels": new, "grams": grams[table]}
         )
         place = [(own, asked[own].index(index)) for index, own in enumerate(page)]
-        return Looked(None, *(output[tuple(np.transpose(place))] for output in outputs))
+        cells, peaks, sides = (output[tuple(np.transpose(place))] for output in outputs)
+        return Looked(None, cells, peaks, sides, _unknown(grams))
+
+
+def _unknown(grams: NDArray[np.int64]) -> NDArray[np.float32]:
+    return np.zeros(len(grams), dtype=np.float32)
 
 
 def _stacked(arrays: list[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from cropvlm_core.cropper import ZoomRules
-from cropvlm_core.embedded.confidence import ConfidenceMap
+from cropvlm_core.embedded.confidence import AnswerableMap, ConfidenceMap
 from cropvlm_core.embedded.page_input import PageInput
 from cropvlm_core.errors import WeightsError, shorten
 
@@ -21,6 +22,7 @@ _LATER: dict[str, Any] = {
     "least": (0, 0),
     "least_photograph": None,
     "calibration": None,
+    "answerable": None,
     "threshold": None,
     "price": None,
     "price_photograph": None,
@@ -41,7 +43,9 @@ class PolicySettings:
         least_photograph: the same for pages that look like photographs; None: as all others.
         rules: how its boxes become crops.
         calibration: turns the probability that a box shows into a confidence; None: it is the
-            confidence.
+            confidence, where the page answers the question.
+        answerable: turns the network's log-odds that it does into a chance, by which that is
+            multiplied; None: it is taken to answer.
         threshold: the confidence below which the whole page is recommended; None: no such.
         price: the chance of a hit that a crop must bring for showing ``budget`` input pixels, a
             page of ordinary print; see ``propose``; None: boxes follow ``quantile`` and ``least``.
@@ -56,6 +60,7 @@ class PolicySettings:
     least: tuple[float, float] = (0.0, 0.0)
     least_photograph: tuple[float, float] | None = None
     calibration: ConfidenceMap | None = None
+    answerable: AnswerableMap | None = None
     threshold: float | None = None
     price: float | None = None
     price_photograph: float | None = None
@@ -68,10 +73,23 @@ class PolicySettings:
         """What a crop of this page costs; None where boxes have no price."""
         return (self.price_photograph if page.photograph else None) or self.price
 
+    def confidence(self, answerable: float) -> Callable[[float], float]:
+        """From the probability that a box shows to its confidence.
+
+        Args:
+            answerable: the network's log-odds that the page answers the question.
+        """
+        page = 1.0 if self.answerable is None else self.answerable(answerable)
+        if self.calibration is None:
+            return lambda mass: page * mass
+        calibration = self.calibration
+        return lambda mass: page * calibration(mass)
+
     def to_metadata(self) -> dict[str, str]:
         """The ONNX metadata that :meth:`from_metadata` reads."""
         values = asdict(self) | {"rules": self.rules.to_dict()}
-        values["calibration"] = None if self.calibration is None else astuple(self.calibration)
+        for name in ("calibration", "answerable"):
+            values[name] = None if getattr(self, name) is None else astuple(getattr(self, name))
         return {"format": FORMAT, "settings": json.dumps(values)}
 
     @classmethod
@@ -88,7 +106,9 @@ class PolicySettings:
             )
         try:
             values: dict[str, Any] = _LATER | json.loads(metadata["settings"])
-            map_, threshold = values["calibration"], values["threshold"]
+            map_, page, threshold = (
+                values[name] for name in ("calibration", "answerable", "threshold")
+            )
             photograph = values["least_photograph"]
             read = cls(
                 budget=int(values["budget"]),
@@ -101,6 +121,7 @@ class PolicySettings:
                 if photograph is None
                 else (float(photograph[0]), float(photograph[1])),
                 calibration=None if map_ is None else ConfidenceMap(*map(float, map_)),
+                answerable=None if page is None else AnswerableMap(*map(float, page)),
                 threshold=None if threshold is None else float(threshold),
                 price=None if values["price"] is None else float(values["price"]),
                 price_photograph=None

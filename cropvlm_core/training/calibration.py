@@ -13,17 +13,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cropvlm_core.box import Box
 from cropvlm_core.cropper import ZoomRules
 from cropvlm_core.cutting import cuts, grown
 from cropvlm_core.embedded.cropper import EmbeddedCropper, Seen
-from cropvlm_core.embedded.proposing import propose
 from cropvlm_core.embedded.settings import PolicySettings
 from cropvlm_core.errors import DataError
 from cropvlm_core.questions import AnsweredQuestion
-from cropvlm_core.training.confidence import Fitted, fit_confidence
+from cropvlm_core.training.answerability import fit_answerable
+from cropvlm_core.training.confidence import Fitted, Outcomes, fit_confidence
 from cropvlm_core.training.export import export_policy
 from cropvlm_core.training.questions import unanswerable_questions, validation_questions
 from cropvlm_core.training.supervised import load_checkpoint, trained_network
@@ -73,7 +72,9 @@ class Looked:
         return zlib.crc32(str(self.asked.doc).encode()) % 2
 
 
-def export_run(folder: Path, *, area: float, pages: int = 100) -> Setting:
+def export_run(
+    folder: Path, *, area: float, pages: int = 100, answerable_pages: int = 0
+) -> Setting:
     """Export the checkpoint of a run as ``folder/policy.onnx``, with the settings that suit it.
 
     How wide to crop is chosen on ``pages`` validation pages with wordings of training. With as many
@@ -85,9 +86,11 @@ def export_run(folder: Path, *, area: float, pages: int = 100) -> Setting:
         folder: the run's folder, with ``checkpoint.pt``.
         area: largest mean crop area, share of the page.
         pages: how many validation pages.
+        answerable_pages: how many training pages teach the network to tell whether a page answers a
+            question; 0: it stays as the run began it.
 
     Raises:
-        DataError: there is no checkpoint.
+        DataError: there is no checkpoint, or too few such pages.
         WeightsError: the exported file does not compute what the network computes.
     """
     state = load_checkpoint(folder / "checkpoint.pt")
@@ -104,6 +107,8 @@ def export_run(folder: Path, *, area: float, pages: int = 100) -> Setting:
         line=reading["line"],
         most=min(MOST, reading["most"]),
     )
+    if answerable_pages:
+        fit_answerable(network, first, pages=answerable_pages, seed=state["plan"]["seed"])
     about = {
         "trained": json.dumps(
             {name: state[name] for name in ("minutes", "step", "pages", "kinds", "plan")}
@@ -126,15 +131,14 @@ def calibrate(weights: Path, *, area: float, pages: int = 100) -> Setting:
     scenes = look_at(cropper, validation_questions(max(1, pages // 3), "street"))
     best = choose_settings(looked, _for_photographs(scenes, cropper.settings, area), area=area)
     looked += look_at(cropper, validation_questions(pages, held_out=True))
+    looked += look_at(cropper, unanswerable_questions(pages))
     cropper.settings = best.settings
-    fitted = fit_confidence(*_outcomes(cropper, looked))
-    vain = _outcomes(cropper, look_at(cropper, unanswerable_questions(max(1, pages // 4))))
-    sure = [fitted.calibration(mass) for mass in vain[0, vain[3] == 0]]
-    if sure:
-        left_out = float(np.mean(np.array(sure) < fitted.threshold))
-        fitted = dataclasses.replace(fitted, unanswerable_left_out=left_out)
+    fitted = fit_confidence(_outcomes(cropper, looked))
     settings = dataclasses.replace(
-        best.settings, calibration=fitted.calibration, threshold=fitted.threshold
+        best.settings,
+        calibration=fitted.calibration,
+        answerable=fitted.answerable,
+        threshold=fitted.threshold,
     )
     return dataclasses.replace(best, settings=settings, confidence=fitted)
 
@@ -189,26 +193,24 @@ def _measured(looked: Sequence[Looked], settings: PolicySettings) -> Setting:
     """What the first crops of questions with answers come to."""
     hits, areas = [], []
     for one in looked:
-        seen = one.seen
-        found = propose(
-            seen.page, seen.size, seen.cells, seen.peaks, seen.sides, settings, most=1
-        ).boxes
-        crop = grown(found[0], seen.size, settings.rules) if found else Box(0, 0, 1, 1)
+        found = one.seen.propose(settings, most=1).boxes
+        crop = grown(found[0], one.seen.size, settings.rules) if found else Box(0, 0, 1, 1)
         hits.append(bool(one.asked.hit([crop])))
         areas.append(crop.area)
     return Setting(settings, float(np.mean(hits)), float(np.mean(areas)))
 
 
-def _outcomes(cropper: EmbeddedCropper, looked: Iterable[Looked]) -> NDArray[np.float64]:
-    """Of the first two crops of each question: chance of a hit, hit, half, rank (4, N).
+def _outcomes(cropper: EmbeddedCropper, looked: Iterable[Looked]) -> Outcomes:
+    """Of the first two crops of each question.
 
     The second ones tell what small probabilities are worth, which first ones seldom are.
     """
-    found: list[tuple[float, bool, int, int]] = []
+    found: list[tuple[float, bool, int, int, float, bool]] = []
     for one in looked:
         size = one.seen.size
         crops = cuts(cropper.decode(one.seen), size, cropper.settings.rules, max_crops=2)
         for rank, (pixels, mass) in enumerate(crops):
             hit = bool(one.asked.hit([Box.from_pixels(pixels, size)]))
-            found.append((mass or 0.0, hit, one.half, rank))
-    return np.array(found, dtype=np.float64).reshape(-1, 4).T
+            odds = one.seen.answerable
+            found.append((mass or 0.0, hit, one.half, rank, odds, not one.asked.targets))
+    return Outcomes.of(found)

@@ -12,6 +12,7 @@ it is typed (contrastive word spotting). They are what makes the pointer learn t
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import torch
@@ -31,6 +32,8 @@ HEADS = 4
 """Attention heads of the question encoder."""
 PEAKS = 8
 """Candidate cells for which the exported network gives box sides."""
+WEIGHED = 64
+"""Channels in which ``Answerable`` weighs a candidate."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,29 @@ class QuestionEncoder(nn.Module):
         return self.summary((seen * kept).sum(1) / kept.sum(1).clamp(min=1)), probes
 
 
+class Answerable(nn.Module):
+    """Whether a page answers a question at all, from what stands at the candidate cells.
+
+    The policy's probabilities say which place is the best, and sum to 1 on any page. This head is
+    trained last, with the rest held fixed (``answerability``); before, it says 0 of every page.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weigh = nn.Linear(channels, WEIGHED)
+        self.left_out = nn.Dropout(0.3)
+        self.sum = nn.Linear(WEIGHED, 1)
+        nn.init.zeros_(self.sum.weight)
+        nn.init.zeros_(self.sum.bias)
+        self.requires_grad_(False)
+
+    def forward(self, candidates: Tensor) -> Tensor:
+        """Candidates (..., N, channels) to log-odds (...)."""
+        best = functional.relu(self.weigh(candidates)).amax(-2)
+        odds: Tensor = self.sum(self.left_out(best)).squeeze(-1)
+        return odds
+
+
 class PolicyNetwork(nn.Module):
     """The whole policy; see the module's text for what it outputs."""
 
@@ -238,18 +264,36 @@ class PolicyNetwork(nn.Module):
         self.reason = ConvBlock(size.head)
         self.around_again = Surroundings(size.head, size.head_lanes)
         self.point = nn.Conv2d(size.head, 1, 3, padding=1)
+        seen = 2 * size.head + size.grid + size.thought
         self.sides = nn.Sequential(
-            nn.Linear(2 * size.head + size.grid + size.thought, 192),
+            nn.Linear(seen, 192),
             nn.ReLU(),
             nn.Linear(192, 4 * STEPS),
         )
+        self.answerable = Answerable(seen)
         self.sharpness = nn.Parameter(torch.tensor(math.log(12.0)))
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take the weights of another network, which may be older than ``answerable``.
+
+        Raises:
+            KeyError, RuntimeError: they are not those of a network of this size.
+        """
+        own = self.state_dict()
+        self.load_state_dict(
+            {
+                name: weights[name].to(value.dtype)
+                if name in weights or not name.startswith("answerable.")
+                else value
+                for name, value in own.items()
+            }
+        )
 
     def cells(self, features: Tensor) -> Tensor:
         """Unit word-space vectors of the cells (P, word, rows, columns)."""
         return functional.normalize(self.embed(features), dim=1, eps=1e-4)
 
-    def forward(self, pixels: Tensor, grams: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pixels: Tensor, grams: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The policy as exported: where to look, and how far the box reaches from there.
 
         Args:
@@ -260,18 +304,15 @@ class PolicyNetwork(nn.Module):
             ``cells``, log-probabilities (P, K, rows, columns); ``peaks``, the flat numbers of the
             likeliest cells (P, K, PEAKS) that no near cell beats, best first; ``sides``, the
             probabilities (P, K, PEAKS, 4, STEPS) of the distances from each peak to left, top,
-            right and bottom.
+            right and bottom; ``answerable``, the log-odds (P, K) that the page answers.
         """
         _, features = self.page(pixels)
         logits, state = self.locate(features, grams)
         cells = logits.flatten(2).log_softmax(-1)
-        summits = functional.max_pool2d(logits, (5, 5), stride=1, padding=2).flatten(2)
-        beaten = (logits.flatten(2) < summits).to(cells.dtype)
-        peaks = (cells - 1e4 * beaten).topk(PEAKS, dim=-1).indices
-        sides = torch.stack(
-            [self.side_logits(state, peaks[..., n]).softmax(-1) for n in range(PEAKS)], 2
-        )
-        return cells.view_as(logits), peaks, sides
+        peaks = summits(logits)
+        seen = self.candidates(state, peaks)
+        sides = self.sides(seen).unflatten(-1, (4, STEPS)).softmax(-1)
+        return cells.view_as(logits), peaks, sides, self.answerable(seen)
 
     def locate(self, features: Tensor, grams: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Cell logits (P, K, rows, columns) and the state from which box sides are read."""
@@ -296,13 +337,28 @@ class PolicyNetwork(nn.Module):
 
     def side_logits(self, state: tuple[Tensor, ...], cell: Tensor) -> Tensor:
         """Logits (P, K, 4, STEPS) of the distances from cells (P, K) to the box's sides."""
+        seen = self.candidates(state, cell.unsqueeze(-1)).squeeze(2)
+        return self.sides(seen).unflatten(-1, (4, STEPS))
+
+    def candidates(self, state: tuple[Tensor, ...], cells: Tensor) -> Tensor:
+        """What stands at N cells of each question (P, K, N): (P, K, N, channels)."""
         slim, x, features, condition = state
-        pages, count = cell.shape
-        own = cell.reshape(-1, 1, 1)
+        pages, count, most = cells.shape
+        own = cells.view(-1, 1, most)
         found = [
-            plane.flatten(2).gather(2, own.expand(-1, plane.shape[1], 1)).squeeze(2)
+            plane.flatten(2).gather(2, own.expand(-1, plane.shape[1], -1)).transpose(1, 2)
             for plane in (slim, x)
         ]
-        shared = cell.unsqueeze(1).expand(-1, features.shape[1], -1)
-        found.append(features.flatten(2).gather(2, shared).transpose(1, 2).flatten(0, 1))
-        return self.sides(torch.cat([*found, condition], 1)).view(pages, count, 4, STEPS)
+        shared = cells.view(pages, 1, -1).expand(-1, features.shape[1], -1)
+        there = features.flatten(2).gather(2, shared).transpose(1, 2)
+        found.append(there.reshape(-1, most, features.shape[1]))
+        found.append(condition.unsqueeze(1).expand(-1, most, -1))
+        return torch.cat(found, 2).view(pages, count, most, -1)
+
+
+def summits(logits: Tensor) -> Tensor:
+    """The flat numbers (P, K, PEAKS) of the likeliest cells that no near cell beats, best first."""
+    highest = functional.max_pool2d(logits, (5, 5), stride=1, padding=2).flatten(2)
+    flat = logits.flatten(2)
+    beaten = (flat < highest).to(flat.dtype)
+    return (flat.log_softmax(-1) - 1e4 * beaten).topk(PEAKS, dim=-1).indices

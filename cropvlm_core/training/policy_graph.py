@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from cropvlm_core.embedded.side_lengths import STEPS
-from cropvlm_core.training.network import HEADS, PEAKS, PolicyNetwork
+from cropvlm_core.training.network import HEADS, PEAKS, WEIGHED, PolicyNetwork
 from cropvlm_core.training.onnx_graph import Grid, shaped
 from cropvlm_core.training.page_graph import PageWriter
 
@@ -30,8 +30,8 @@ def policy_graph(network: PolicyNetwork) -> onnx.GraphProto:
     pages and then the earlier ones. P or F may be 0, Q may not.
 
     Outputs: ``encoded`` (P, channels, rows, columns), the ``features`` of the new pages; and for
-    each question ``cells`` (Q, rows, columns), ``peaks`` (Q, PEAKS) and ``sides`` (Q, PEAKS, 4,
-    STEPS) as ``PolicyNetwork.forward`` has them.
+    each question ``cells`` (Q, rows, columns), ``peaks`` (Q, PEAKS), ``sides`` (Q, PEAKS, 4,
+    STEPS) and ``answerable`` (Q,) as ``PolicyNetwork.forward`` has them.
     """
     graph = _PolicyWriter(network)
     graph.encode("pixels")
@@ -53,6 +53,7 @@ def policy_graph(network: PolicyNetwork) -> onnx.GraphProto:
             shaped("cells", single, ["questions", "rows", "columns"]),
             shaped("peaks", whole, ["questions", PEAKS]),
             shaped("sides", single, ["questions", PEAKS, 4, STEPS]),
+            shaped("answerable", single, ["questions"]),
         ],
         graph.weights,
         value_info=graph.known,
@@ -136,7 +137,7 @@ class _PolicyWriter(PageWriter):
         return self.add("LayerNormalization", x, *told, axis=-1, epsilon=1e-5)
 
     def point(self, pages: str, condition: str, probes: str) -> None:
-        """``locate`` and what follows in ``forward``, to ``cells``, ``peaks`` and ``sides``."""
+        """``locate`` and what follows in ``forward``, to the outputs."""
         slim, similar = self.compare(pages, condition, probes)
         x = self.reason(slim, similar, pages)
         logits = self.convolve(self.add("Relu", x), "point", _ASKED)
@@ -149,7 +150,7 @@ class _PolicyWriter(PageWriter):
         shares = self.add("Add", shares, self.add("Mul", beaten, self.number(_FAR)))
         told = [shares, self.constant([PEAKS])]
         self.nodes.append(helper.make_node("TopK", told, ["heights", "peaks"], axis=-1))
-        self.sides(slim, x, pages, condition)
+        self.candidates(slim, x, pages, condition)
 
     def grid(self, x: str) -> str:
         """Rows and columns of (N, channels, rows, columns)."""
@@ -203,8 +204,8 @@ class _PolicyWriter(PageWriter):
             planes.append(self.add("Expand", self.reshape(place, *line), shape))
         return self.add("Concat", *planes, axis=1)
 
-    def sides(self, slim: str, x: str, pages: str, condition: str) -> None:
-        """Probabilities of the distances from the peaks to the box's sides."""
+    def candidates(self, slim: str, x: str, pages: str, condition: str) -> None:
+        """From what stands at the peaks to the distances to the box's sides, and ``Answerable``."""
         size = self.size
         count = self.length(slim, 0)
         own, features = self.count(count), size.word + size.head
@@ -219,6 +220,11 @@ class _PolicyWriter(PageWriter):
         joined = self.reshape(joined, -1, 2 * size.head + size.grid + size.thought)
         found = self.linear(self.linear(joined, "sides.0", relu=True), "sides.2")
         self.add("Softmax", self.reshape(found, -1, PEAKS, 4, STEPS), axis=-1, out="sides")
+        weighed = self.linear(joined, "answerable.weigh", relu=True)
+        weighed = self.reshape(weighed, -1, PEAKS, WEIGHED)
+        best = self.add("ReduceMax", weighed, axes=[1], keepdims=0)
+        odds = self.linear(best, "answerable.sum")
+        self.add("Reshape", odds, self.constant([-1]), out="answerable")
 
     def picked(self, planes: str, which: str, channels: int, *, after: int = 0) -> str:
         """What stands at the peaks of picture ``which`` (Q,), without the first channels."""

@@ -53,26 +53,33 @@ def unanswerable_questions(count: int, kind: str | None = None) -> Iterator[Answ
     seed = VALIDATION_SEED
     while count > 0:
         page, rng = render_page(seed, kind), random.Random(seed)
-        printed = {fold(word.text) for word in page.words}
-        image, number = page.image.convert("RGB"), 0
-        for entry in pick_fields(rng, 12, TRADES) if page.kind != "lines" else ():
-            name = entry.field.asked[0] if entry.field.asked else entry.label
-            names = (name, entry.label, *entry.field.printed, *entry.field.asked)
-            words = {fold(word) for one in names if not one.endswith("?") for word in one.split()}
-            if number == 4 or printed & words:
-                continue
-            forms = [form for form in ANY_FORMS.split("|") if not is_held_out(form)]
-            question = spoken(
-                rng, name if name.endswith("?") else rng.choice(forms).format(q=name, d="page")
-            )
-            doc = f"{page.kind}-{seed}"
+        image, doc = page.image.convert("RGB"), f"{page.kind}-{seed}"
+        texts = fields_not_printed(page, rng, 4) if page.kind != "lines" else []
+        for number, text in enumerate(texts):
             yield AnsweredQuestion(
-                image, question, id=f"{doc}-none-{number}", field="unanswerable", doc=doc,
+                image, text, id=f"{doc}-none-{number}", field="unanswerable", doc=doc,
                 set_name=page.kind,
             ).opened(image)  # fmt: skip
-            number += 1
-        count -= number > 0
+        count -= bool(texts)
         seed += 1
+
+
+def fields_not_printed(page: Page, rng: random.Random, count: int) -> list[str]:
+    """At most ``count`` questions, in training's wordings, about fields that the page has not.
+
+    No word of any name of the field is printed on it.
+    """
+    printed = {fold(word.text) for word in page.words}
+    forms = [form for form in ANY_FORMS.split("|") if not is_held_out(form)]
+    found: list[str] = []
+    for entry in pick_fields(rng, 12, TRADES):
+        name = entry.field.asked[0] if entry.field.asked else entry.label
+        names = (name, entry.label, *entry.field.printed, *entry.field.asked)
+        words = {fold(word) for one in names if not one.endswith("?") for word in one.split()}
+        if len(found) < count and not printed & words:
+            asked = name if name.endswith("?") else rng.choice(forms).format(q=name, d="page")
+            found.append(spoken(rng, asked))
+    return found
 
 
 def write_pages(

@@ -277,5 +277,5 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 def trained_network(state: dict[str, Any]) -> PolicyNetwork:
     """The averaged network of a checkpoint, ready for inference."""
     network = PolicyNetwork(PolicySize(**state["plan"]["size"]))
-    network.load_state_dict(state["averaged"])
+    network.load(state["averaged"])
     return network.eval()
