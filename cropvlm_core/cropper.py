@@ -202,6 +202,22 @@ class RandomCropper(Cropper):
         return Box(left, top, left + side, top + side)
 
 
+def scaled_down(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """The size in pixels of a picture of ``size`` (width, height), its longest edge ``longest``.
+
+    A smaller picture stays as it is. The other edge is even, by SmolVLM's rule: its own resizing,
+    wherever it is served, then leaves the picture alone, and it is resampled only once.
+    """
+    width, height = size
+    if max(size) <= longest:
+        return size
+    if width >= height:
+        shorter = int(longest / (width / height))
+        return longest, max(1, shorter + shorter % 2)
+    shorter = int(longest * (width / height))
+    return max(1, shorter + shorter % 2), longest
+
+
 class VLMCropper(Cropper):
     """A VLM asked for a box: the CropVLM policy, or any model that can point.
 
@@ -263,13 +279,15 @@ class VLMCropper(Cropper):
         """The picture to send."""
         if self.input_size is None:
             return image
-        scale = min(1.0, self.input_size / max(image.size))
-        width, height = (max(1, round(side * scale)) for side in image.size)
         if self.notation.units is None:
+            scale = min(1.0, self.input_size / max(image.size))
             most = self.input_size // _PATCH
             width, height = (
-                _PATCH * min(max(2, round(side / _PATCH)), most) for side in (width, height)
+                _PATCH * min(max(2, round(round(side * scale) / _PATCH)), most)
+                for side in image.size
             )
+        else:
+            width, height = scaled_down(image.size, self.input_size)
         if (width, height) == image.size:
             return image
         return image.resize((width, height), Image.Resampling.LANCZOS)

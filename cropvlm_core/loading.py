@@ -11,17 +11,23 @@ only. ``hf:ID@REVISION`` pins a branch, tag or commit of the Hub. N is a size in
 20000. Backends are imported when they are named.
 """
 
+import dataclasses
+import os
 import re
 import threading
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cropvlm_core.box import Box, BoxNotation
-from cropvlm_core.cropper import Cropper, FixedCropper, RandomCropper, VLMCropper
-from cropvlm_core.errors import MissingExtraError, SpecError, shorten
+from cropvlm_core.cropper import Cropper, FixedCropper, RandomCropper
+from cropvlm_core.cropper_settings import SETTINGS_FILE, CropperSettings, settings_in
+from cropvlm_core.errors import MissingExtraError, SpecError, WeightsError, shorten
 from cropvlm_core.vlm import VLM, ConstantVLM
 from cropvlm_core.zoom import ZoomPipeline
+
+if TYPE_CHECKING:
+    from cropvlm_core.openai_vlm import OpenAIVLM
 
 CROPPERS = (
     "embedded[:FILE.onnx], whole, centre, random[:SEED], ocr, hf:FOLDER_OR_ID, openai:MODEL[@URL]"
@@ -43,13 +49,17 @@ def load_cropper(
     notation: str | None = None,
     input_size: int | None = None,
     threads: int | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    constrain: str | None = None,
 ) -> Cropper:
     """Return the cropper that ``spec`` names.
 
     ``embedded``: the policy in the wheel, or the ONNX file named. ``whole``, ``centre`` (a quarter
     of the page) and ``random``: controls. ``ocr``: text lines matched to the question's words.
     ``hf:FOLDER_OR_ID``: a checkpoint of ours, or any grounding model of the Hugging Face Hub.
-    ``openai:MODEL@URL``: a model on a server, told how to write a box.
+    ``openai:MODEL@URL``: a model on a server. Where MODEL is a folder here with a checkpoint of
+    ours (servers name a model by its path), it is asked as it was trained, by the settings in
+    that folder; any other is told how to write a box.
 
     Args:
         spec: see above.
@@ -58,12 +68,19 @@ def load_cropper(
         input_size: longest edge in pixels at which such a model sees the page; None: the
             checkpoint's, or the model's own.
         threads: how many threads the embedded cropper runs on; None: one a core, at most 4.
+        checkpoint: for ``openai:``, a folder with the ``cropvlm.json`` of the checkpoint that the
+            server runs under another name.
+        constrain: for ``openai:``, the server's kind (``vllm``, ``sglang`` or ``llamacpp``), to
+            have it write nothing but a box.
 
     Raises:
-        SpecError: no cropper of this version has that name, or one that writes no boxes was given
-            a notation or an input size, or another than the embedded one a number of threads.
+        SpecError: no cropper of this version has that name, or it was given an option that is for
+            another: a notation or an input size where no boxes are written, a number of threads
+            where it is not the embedded one, a checkpoint or ``constrain`` where it is not
+            ``openai:``; or ``constrain`` names no server that we know.
         BoxError: there is no such notation.
-        WeightsError: the weights are missing or refused, or Tesseract's language data is missing.
+        WeightsError: the weights are missing or refused, or Tesseract's language data is missing;
+            or there are no settings in ``checkpoint``.
         MissingExtraError: the extra ``local``, ``api`` or ``ocr`` is not installed.
     """
     kind, _, rest = _checked(spec, "cropper", CROPPERS).partition(":")
@@ -75,6 +92,10 @@ def load_cropper(
         )
     if threads is not None and (kind != "embedded" or threads < 1):
         raise SpecError(f"expected embedded for a number of threads >= 1, got {shorten(spec)}")
+    if kind != "openai" and (checkpoint is not None or constrain is not None):
+        raise SpecError(
+            f"expected openai:... for a checkpoint or for constrain, got {shorten(spec)}"
+        )
     if spec == "whole":
         return FixedCropper(None, name=spec)
     if spec == "centre":
@@ -90,13 +111,16 @@ def load_cropper(
 
         return EmbeddedCropper(rest or None, threads=threads)
     if kind == "openai":
-        return VLMCropper(
-            _openai(rest, spec, "cropper", CROPPERS),
-            written or BoxNotation.percent,
-            explain=True,
-            input_size=input_size,
-            name=spec,
+        vlm = _openai(rest, spec, "cropper", CROPPERS)
+        from cropvlm_core.openai_vlm import OpenAICropper
+
+        settings = _served(vlm.model, checkpoint)
+        settings = dataclasses.replace(
+            settings,
+            notation=written or settings.notation,
+            input_size=input_size or settings.input_size,
         )
+        return OpenAICropper(vlm, settings, constrain=constrain, name=spec)
     if kind == "hf" and rest:
         check_local()
         from cropvlm_core.transformers_vlm import TransformersCropper
@@ -175,7 +199,20 @@ def default_pipeline() -> ZoomPipeline:
     return _default
 
 
-def _openai(rest: str, spec: str, what: str, known: str) -> VLM:
+def _served(model: str, checkpoint: str | os.PathLike[str] | None) -> CropperSettings:
+    """How a model on a server is asked: as the checkpoint that it is, or as a stranger."""
+    if checkpoint is None:
+        return settings_in(model) or CropperSettings(explain=True)
+    settings = settings_in(checkpoint)
+    if settings is None:
+        raise WeightsError(
+            f"expected a folder with {SETTINGS_FILE} as checkpoint, "
+            f"got {shorten(os.fspath(checkpoint))}"
+        )
+    return settings
+
+
+def _openai(rest: str, spec: str, what: str, known: str) -> "OpenAIVLM":
     """Split ``MODEL[@URL]`` at the ``@`` before the URL; a model's name may hold an ``@``."""
     match = re.fullmatch(r"(.+?)(?:@(https?://.+))?", rest)
     if match is None:

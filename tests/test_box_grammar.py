@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cropvlm_core.box import NO_ZOOM_NEEDED, Box, BoxNotation
 from cropvlm_core.errors import BoxError, ModelError
-from cropvlm_core.transformers_vlm.grammar import ALPHABET, BoxGrammar, BoxState
+from cropvlm_core.grammar import ALPHABET, BoxGrammar, BoxState
 from tests.programs import require_package
 
 torch = require_package("torch")

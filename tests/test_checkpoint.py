@@ -10,6 +10,7 @@ import pytest
 
 from cropvlm_core.box import BoxNotation
 from cropvlm_core.cropper import ZoomRules
+from cropvlm_core.cropper_settings import SETTINGS_FILE
 from cropvlm_core.errors import ModelError, WeightsError
 from cropvlm_core.loading import load_cropper, load_target
 from tests import small_models
@@ -22,7 +23,7 @@ from cropvlm_core.transformers_vlm import (  # isort: skip
     TransformersCropper,
     TransformersVLM,
 )
-from cropvlm_core.transformers_vlm.checkpoint import SETTINGS_FILE, model_card  # isort: skip
+from cropvlm_core.transformers_vlm.checkpoint import model_card  # isort: skip
 from cropvlm_core.transformers_vlm.processors import load_processor  # isort: skip
 
 SETTINGS = CropperSettings(

@@ -148,6 +148,8 @@ def test_the_synopsis_names_every_option() -> None:
         "docs/which-one.md",
         "docs/mcp.md",
         "docs/proxy.md",
+        "docs/ray.md",
+        "docs/serving.md",
         "docs/training.md",
     ],
 )

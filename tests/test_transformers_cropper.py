@@ -14,10 +14,10 @@ from PIL import Image
 from cropvlm_core.box import NO_ZOOM_NEEDED, Box, BoxNotation
 from cropvlm_core.cropper import Proposal, VLMCropper, ZoomRules
 from cropvlm_core.errors import ModelError
+from cropvlm_core.grammar import BoxGrammar
 from cropvlm_core.loading import load_cropper, load_target
 from cropvlm_core.prompts import cropper_prompt
 from cropvlm_core.questions import VisualQuestion
-from cropvlm_core.transformers_vlm.grammar import BoxGrammar
 from cropvlm_core.zoom import ZoomPipeline
 from tests import small_models
 from tests.chat_server import ChatServer, says

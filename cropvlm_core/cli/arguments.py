@@ -3,6 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable
+from typing import Any
 
 _MOST_CROPS = 100
 
@@ -61,6 +62,30 @@ def add_box_writing(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_served(parser: argparse.ArgumentParser) -> None:
+    """Add --checkpoint and --constrain, for a cropper that a server runs."""
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FOLDER",
+        help="ask an openai: model as the checkpoint in FOLDER was trained, by its cropvlm.json "
+        "(default: where MODEL is itself such a folder, as it is; else it is told how to write a "
+        "box)",
+    )
+    parser.add_argument(
+        "--constrain",
+        metavar="SERVER",
+        choices=("vllm", "sglang", "llamacpp"),
+        help="have the server of an openai: model write nothing but a box; which server it is: "
+        "vllm | sglang | llamacpp (default: read what it writes)",
+    )
+
+
+def cropper_options(given: argparse.Namespace) -> dict[str, Any]:
+    """What ``load_cropper`` is told by :func:`add_box_writing` and :func:`add_served`."""
+    names = ("notation", "input_size", "checkpoint", "constrain")
+    return {name: getattr(given, name) for name in names}
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -82,6 +107,11 @@ def positive(text: str) -> int:
     if count < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")
     return count
+
+
+def count(text: str) -> int:
+    """A whole number, 0 or more."""
+    return 0 if text == "0" else positive(text)
 
 
 def number(text: str, expected: str, fits: Callable[[float], bool]) -> float:

@@ -30,6 +30,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--no-zoom", action="store_true", help="send the whole page alone")
     arguments.add_cropper(parser)
     arguments.add_box_writing(parser)
+    arguments.add_served(parser)
     arguments.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -48,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
         name, cropper = "whole", load_cropper("whole")
     else:
         name = given.cropper
-        cropper = load_cropper(name, notation=given.notation, input_size=given.input_size)
+        cropper = load_cropper(name, **arguments.cropper_options(given))
     pipeline = ZoomPipeline(cropper, max_crops=given.max_crops, min_confidence=given.min_confidence)
     start = time.perf_counter()
     zoom = pipeline.zoom_batch([asked])[0]

@@ -40,6 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--out", metavar="FILE.jsonl", type=Path, required=True, help="the question set to write"
     )
     arguments.add_box_writing(parser)
+    arguments.add_served(parser)
     arguments.add_limit(parser)
     parser.add_argument(
         "--no-growth", action="store_true", help="keep the boxes as the teacher drew them"
@@ -69,7 +70,7 @@ def run(given: argparse.Namespace) -> int:
 
     _check_outputs(given)
     total = sum(1 for _ in read_questions(given.data, given.limit))  # a bad row shows at once
-    teacher = load_cropper(given.teacher, notation=given.notation, input_size=given.input_size)
+    teacher = load_cropper(given.teacher, **arguments.cropper_options(given))
     watched = sys.stderr.isatty()
     try:
         label(

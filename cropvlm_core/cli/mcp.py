@@ -82,6 +82,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     arguments.add_cropper(parser)
     arguments.add_box_writing(parser)
+    arguments.add_served(parser)
     parser.set_defaults(run=run)
 
 
@@ -129,7 +130,7 @@ def _tools(given: argparse.Namespace) -> "ImageTools":
         if not Path(root).is_dir():
             raise SourceError(f"expected a folder for --roots, got {shorten(root)}")
     allowed = Allowed.of(given.roots, given.urls)
-    cropper = load_cropper(given.cropper, notation=given.notation, input_size=given.input_size)
+    cropper = load_cropper(given.cropper, **arguments.cropper_options(given))
     pipeline = ZoomPipeline(cropper, max_crops=given.max_crops, min_confidence=given.min_confidence)
     return ImageTools(pipeline, allowed, answer_size=given.answer_size)
 

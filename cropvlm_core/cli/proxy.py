@@ -51,6 +51,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     arguments.add_cropper(parser)
     arguments.add_box_writing(parser)
+    arguments.add_served(parser)
     parser.add_argument(
         "--urls",
         action="store_true",
@@ -136,7 +137,7 @@ def _pipeline(given: argparse.Namespace) -> "ZoomPipeline":
 
     if given.urls:
         check_decoders()
-    cropper = load_cropper(given.cropper, notation=given.notation, input_size=given.input_size)
+    cropper = load_cropper(given.cropper, **arguments.cropper_options(given))
     pipeline = ZoomPipeline(cropper, max_crops=given.max_crops, min_confidence=given.min_confidence)
     if given.cropper.partition(":")[0] == "embedded":
         # an empty page, so that damaged weights end the start and not the first request

@@ -47,6 +47,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     arguments.add_cropper(parser)
     arguments.add_box_writing(parser)
+    arguments.add_served(parser)
     arguments.add_json(parser)
     parser.set_defaults(run=run)
 
@@ -62,7 +63,7 @@ def run(given: argparse.Namespace) -> int:
     start = time.perf_counter()
     asked, page = pages.opened(given)
     decoding = time.perf_counter() - start
-    cropper = load_cropper(given.cropper, notation=given.notation, input_size=given.input_size)
+    cropper = load_cropper(given.cropper, **arguments.cropper_options(given))
     pipeline = ZoomPipeline(cropper, max_crops=given.max_crops, min_confidence=given.min_confidence)
     start = time.perf_counter()
     zoom = pipeline.zoom_batch([asked])[0]

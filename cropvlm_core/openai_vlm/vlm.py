@@ -11,7 +11,7 @@ import json
 import os
 import random
 import re
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from importlib.util import find_spec
@@ -70,26 +70,47 @@ class OpenAIVLM:
             if not value > 0:
                 raise ValueError(f"expected {name} above 0, got {value!r}")
 
-    def reply(self, conversations: Sequence[Conversation]) -> list[str]:
+    def reply(
+        self,
+        conversations: Sequence[Conversation],
+        fields: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        why: str = "",
+    ) -> list[str]:
         """Answer each conversation; see :meth:`areply`. Works inside a running event loop too."""
-        return in_thread(self.areply(conversations))
+        return in_thread(self.areply(conversations, fields, why=why))
 
-    async def areply(self, conversations: Sequence[Conversation]) -> list[str]:
+    async def areply(
+        self,
+        conversations: Sequence[Conversation],
+        fields: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        why: str = "",
+    ) -> list[str]:
         """Answer each conversation, `max_parallel` at a time; the first failure ends them all.
+
+        Args:
+            conversations: what is asked.
+            fields: one a conversation: further fields of its request, beyond the protocol.
+            why: the option that asks for these fields, named where the server refuses a request.
 
         Raises:
             DeadlineError: a conversation was not answered within `timeout` seconds.
             ModelError: the server refused, failed, or sent something that is no answer.
         """
         gate = asyncio.Semaphore(self.max_parallel)
+        given = [{}] * len(conversations) if fields is None else fields
 
-        async def one(conversation: Conversation) -> str:
+        async def one(conversation: Conversation, more: Mapping[str, Any]) -> str:
             async with gate:
-                return await self._within_deadline(client, conversation)
+                return await self._within_deadline(client, conversation, more, why)
 
         await asyncio.to_thread(http.prepare)
         client = self._client()
-        tasks = [asyncio.ensure_future(one(conversation)) for conversation in conversations]
+        tasks = [
+            asyncio.ensure_future(one(conversation, more))
+            for conversation, more in zip(conversations, given, strict=True)
+        ]
         try:
             return list(await asyncio.gather(*tasks))
         finally:
@@ -112,14 +133,20 @@ class OpenAIVLM:
         except (openai.OpenAIError, ValueError) as error:
             raise ModelError(self._without_key(f"the openai client refused: {error}")) from None
 
-    async def _within_deadline(self, client: "AsyncOpenAI", conversation: Conversation) -> str:
-        settings: dict[str, Any] = {"model": self.model, "max_tokens": self.max_tokens}
+    async def _within_deadline(
+        self,
+        client: "AsyncOpenAI",
+        conversation: Conversation,
+        more: Mapping[str, Any],
+        why: str,
+    ) -> str:
+        settings = {**more, "model": self.model, "max_tokens": self.max_tokens}
         if self.temperature is not None:
             settings["temperature"] = self.temperature
         try:
             async with asyncio.timeout(self.timeout) as deadline:
                 body = await asyncio.to_thread(Body, conversation, settings)
-                return await self._attempts(client, body, deadline)
+                return await self._attempts(client, body, deadline, why)
         except CropVLMError:
             raise
         except TimeoutError as error:
@@ -127,7 +154,9 @@ class OpenAIVLM:
                 f"expected an answer from {shorten(self.model)} within {self.timeout:g} s, got none"
             ) from error
 
-    async def _attempts(self, client: "AsyncOpenAI", body: Body, deadline: asyncio.Timeout) -> str:
+    async def _attempts(
+        self, client: "AsyncOpenAI", body: Body, deadline: asyncio.Timeout, why: str
+    ) -> str:
         import openai
 
         attempt = 0
@@ -140,7 +169,7 @@ class OpenAIVLM:
                     attempt -= 1
                     continue
                 if attempt >= self.max_attempts or not _is_worth_repeating(error.status_code):
-                    raise self._refusal(error) from error
+                    raise self._refusal(error, why) from error
                 pause = _retry_after(error.response.headers)
             except openai.APITimeoutError as error:
                 raise TimeoutError from error
@@ -187,12 +216,13 @@ class OpenAIVLM:
             return True
         return False
 
-    def _refusal(self, error: "APIStatusError") -> ModelError:
+    def _refusal(self, error: "APIStatusError", why: str) -> ModelError:
         what = error.body.get("message") if isinstance(error.body, dict) else None
         said = self._without_key(str(what or error.message))
+        hint = f" (asked with {why}: does this server know it?)" if why else ""
         return ModelError(
             f"expected an answer from {shorten(self.model)}, got HTTP {error.status_code}: "
-            f"{shorten(said, 200)}"
+            f"{shorten(said, 200)}{hint if error.status_code in (400, 422) else ''}"
         )
 
     def _without_key(self, text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cropvlm_core.face import lazy_names
 
 if TYPE_CHECKING:
-    from cropvlm_core.transformers_vlm.checkpoint import CropperSettings
+    from cropvlm_core.cropper_settings import CropperSettings
     from cropvlm_core.transformers_vlm.cropper import TransformersCropper
     from cropvlm_core.transformers_vlm.vlm import TransformersVLM
 

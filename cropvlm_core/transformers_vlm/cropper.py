@@ -12,22 +12,16 @@ from typing import TYPE_CHECKING
 
 from cropvlm_core.box import BoxNotation
 from cropvlm_core.cropper import Proposal, VLMCropper
+from cropvlm_core.cropper_settings import CropperSettings
+from cropvlm_core.grammar import MAX_BOX_TOKENS, BoxGrammar
 from cropvlm_core.questions import VisualQuestion
-from cropvlm_core.transformers_vlm.checkpoint import (
-    CropperSettings,
-    model_card,
-    read_settings,
-)
-from cropvlm_core.transformers_vlm.grammar import BoxGrammar
+from cropvlm_core.transformers_vlm.checkpoint import model_card, read_settings
 from cropvlm_core.transformers_vlm.processors import set_input_size
 from cropvlm_core.transformers_vlm.vlm import TransformersVLM
 from cropvlm_core.transformers_vlm.weights import base_of_adapter, fingerprint
 
 if TYPE_CHECKING:
     import torch
-
-MAX_BOX_TOKENS = 40
-"""The most tokens of a box: four numbers of four digits, each digit and mark a token."""
 
 PIXELS_SIZE = 1036
 """Input size for boxes in pixels: a family that scales pictures itself would write pixels of its

@@ -22,7 +22,7 @@ import torch
 from transformers import LogitsProcessor, PreTrainedTokenizerBase, StoppingCriteria
 
 from cropvlm_core.errors import ModelError, shorten
-from cropvlm_core.transformers_vlm.grammar import ALPHABET, BoxGrammar, BoxState
+from cropvlm_core.grammar import ALPHABET, BoxGrammar, BoxState
 
 _SPACES = "Ġ▁"  # how byte-level and sentencepiece vocabularies write a space
 _STATES, _TOKEN_SETS = 65_536, 8_192  # memoised at most; a paper box has a million states

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from cropvlm_core.cropper import scaled_down
 from cropvlm_core.errors import ModelError
 from cropvlm_core.vlm import Conversation
 
@@ -245,9 +246,7 @@ class WholeInputs:
         return inputs, mask.bool()
 
     def _scaled(self, image: Image.Image) -> Image.Image:
-        longest = max(image.size)
-        if self.longest_edge is None or longest <= self.longest_edge:
+        if self.longest_edge is None or max(image.size) <= self.longest_edge:
             return image
-        factor = self.longest_edge / longest
-        size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+        size = scaled_down(image.size, self.longest_edge)
         return image.resize(size, Image.Resampling.LANCZOS)

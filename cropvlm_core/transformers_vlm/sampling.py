@@ -22,7 +22,7 @@ from cropvlm_core.transformers_vlm.decoding import (
 from cropvlm_core.transformers_vlm.inputs import Prompt
 
 if TYPE_CHECKING:
-    from cropvlm_core.transformers_vlm.grammar import BoxGrammar
+    from cropvlm_core.grammar import BoxGrammar
 
 
 @dataclass(frozen=True)

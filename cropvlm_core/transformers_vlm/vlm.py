@@ -25,7 +25,7 @@ from cropvlm_core.transformers_vlm.weights import (
 from cropvlm_core.vlm import Conversation
 
 if TYPE_CHECKING:
-    from cropvlm_core.transformers_vlm.grammar import BoxGrammar
+    from cropvlm_core.grammar import BoxGrammar
 
 
 class TransformersVLM:

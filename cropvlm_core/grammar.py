@@ -1,7 +1,8 @@
 """BoxGrammar: the texts that a box notation writes, as an automaton over characters.
 
-A model that decodes under it (see ``decoding``) cannot write anything but a box, so that no reply
-is unreadable or repaired. The paper (CropVLM, arXiv 2511.19820) decodes freely instead.
+A model that decodes under it (see ``transformers_vlm.decoding``) cannot write anything but a box,
+so that no reply is unreadable or repaired. Servers are told the same language as a pattern (see
+``openai_vlm.constraints``). The paper (CropVLM, arXiv 2511.19820) decodes freely instead.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,9 @@ from cropvlm_core.errors import BoxError, shorten
 
 ALPHABET = "".join(sorted(set("0123456789[], .<loc>" + NO_ZOOM_NEEDED)))
 """Every character that a box text of any of our notations may hold."""
+
+MAX_BOX_TOKENS = 40
+"""The most tokens of a box: four numbers of four digits, each digit and mark a token."""
 
 _LAST = 8  # the part that closes the box; even parts are fixed text, odd ones are numbers
 _NO_ZOOM = -1  # the part that is the whole sentence NO_ZOOM_NEEDED
@@ -50,7 +54,7 @@ class BoxGrammar:
     size: tuple[int, int] | None = field(default=None, kw_only=True)
     no_zoom: bool = field(default=False, kw_only=True)
     _sides: tuple[int, int] = field(init=False, repr=False, compare=False)
-    _fixed: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _fixed: tuple[str, str, str, str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Lay out the parts of the text."""
@@ -67,6 +71,20 @@ class BoxGrammar:
         sides = (height, width) if self.notation.y_first else (width, height)
         object.__setattr__(self, "_fixed", fixed)
         object.__setattr__(self, "_sides", sides)
+
+    @property
+    def fixed(self) -> tuple[str, str, str, str, str]:
+        """What stands before, between and behind the four numbers.
+
+        The last may end after its first character: a notation's ending may be left out.
+        """
+        return self._fixed
+
+    @property
+    def ranges(self) -> tuple[tuple[int, int], ...]:
+        """The least and the greatest of each of the four numbers, as long as none is written."""
+        first, second = self._sides
+        return (0, first - 1), (0, second - 1), (1, first), (1, second)
 
     @property
     def start(self) -> BoxState:
