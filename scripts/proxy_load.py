@@ -20,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -98,7 +98,7 @@ class Client:
         reader, writer = self._streams or await asyncio.open_connection(*self._place)
         self._streams = (reader, writer)
         method = "GET" if body is None else "POST"
-        head = f"{method} {self._path}{path} HTTP/1.1\r\nHost: a\r\n"
+        head = f"{method} {self._path}{path} HTTP/1.1\r\nHost: {self._place[0]}\r\n"
         head += f"Content-Length: {len(body or b'')}\r\n\r\n"
         writer.write(head.encode() + (body or b""))
         await writer.drain()
@@ -106,10 +106,13 @@ class Client:
         length = told.partition(b"content-length:")[2].partition(b"\r\n")[0]
         return int(told.split()[1]), told, await reader.readexactly(int(length))
 
-    def close(self) -> None:
-        """Close the connection."""
+    async def close(self) -> None:
+        """Close the connection; the next request opens another."""
         if self._streams is not None:
-            self._streams[1].close()
+            (_, writer), self._streams = self._streams, None
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
 
 
 async def _compared(
@@ -121,8 +124,8 @@ async def _compared(
     await _asked(known[proxy], body, 0.0)  # warm
     for url in (upstream, proxy) * 2:
         times[url] += await _asked(known[url], body, seconds / 2)
-    for client in (*known[upstream], *known[proxy]):
-        client.close()
+        for client in (*known[upstream], *known[proxy]):  # a server closes idle connections
+            await client.close()
     return times[upstream], times[proxy]
 
 
@@ -159,7 +162,8 @@ def _share(times: list[float], share: float) -> float:
 async def _ten_times(upstream: str, proxy: str, body: MakeBody) -> None:
     """As many requests at once as the proxy holds, ten times: each must end."""
     count = 10 * (REQUESTS + QUEUE)
-    before = int((await Client(upstream).ask("/count"))[2])
+    counting = Client(upstream)
+    before = int((await counting.ask("/count"))[2])
     bodies = [body(number) for number in range(10)]
     clients = [Client(proxy) for _ in range(count)]
     began = time.perf_counter()
@@ -172,13 +176,13 @@ async def _ten_times(upstream: str, proxy: str, body: MakeBody) -> None:
     answers = [each for each in ended if not isinstance(each, BaseException)]
     statuses = Counter(status for status, _, _ in answers)
     no_word = sum(status != 200 and b"retry-after:" not in head for status, head, _ in answers)
-    reached = int((await Client(upstream).ask("/count"))[2]) - before
+    reached = int((await counting.ask("/count"))[2]) - before
     wrong = sum(number for status, number in statuses.items() if status not in (200, 429, 503))
     print(f"{count} at once: {dict(statuses)} in {seconds:.1f} s, the upstream answered {reached}")
     print(f"  refused without Retry-After: {no_word}; broken connections: {count - len(answers)}")
     print(f"  lost: {wrong + count - len(answers) + abs(reached - statuses[200])}")
-    for client in clients:
-        client.close()
+    for client in (*clients, counting):
+        await client.close()
 
 
 async def _upstream(seconds: float) -> None:
