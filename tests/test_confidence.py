@@ -173,8 +173,8 @@ def test_a_page_that_does_not_answer_makes_less_sure() -> None:
     assert found.unanswerable_left_out > 0.8
     assert found.told_apart > 0.96
     assert found.lost <= 0.01
-    told = f"{found.unanswerable_left_out:.1%} where the page holds no answer"
-    assert told in found.to_text()
+    said = f"{found.unanswerable_left_out:.1%} where the page holds no answer"
+    assert said in found.to_text()
 
 
 def test_questions_asked_in_vain_count_as_one_in_ten() -> None:

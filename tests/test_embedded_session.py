@@ -242,22 +242,13 @@ def first_format(network: PolicyNetwork, file: Path) -> None:
     names = {"pixels": {0: "p", 2: "h", 3: "w"}, "grams": {0: "p", 1: "q"}}
     names |= {"cells": {0: "p", 1: "q", 2: "r", 3: "c"}}
     names |= {name: {0: "p", 1: "q"} for name in ("peaks", "sides")}
-
-    class First(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.whole = network
-
-        def forward(self, pixels: torch.Tensor, grams: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            found: tuple[torch.Tensor, ...] = self.whole(pixels, grams)
-            return found[:3]
-
     torch.onnx.export(
-        First(), (pixels, grams), str(file), input_names=["pixels", "grams"],
-        output_names=["cells", "peaks", "sides"], dynamic_axes=names, opset_version=17,
-        dynamo=False,
+        network, (pixels, grams), str(file), input_names=["pixels", "grams"],
+        output_names=["cells", "peaks", "sides", "answerable"], dynamic_axes=names,
+        opset_version=17, dynamo=False,
     )  # fmt: skip
     model = onnx.load(str(file))
+    del model.graph.output[3]  # it is younger
     about = SETTINGS.to_metadata() | {"format": "cropvlm-embedded-1"}
     onnx.helper.set_model_props(model, about)
     file.write_bytes(model.SerializeToString())

@@ -362,9 +362,12 @@ def test_an_isolating_pipeline_decodes_nothing_itself(
 
     decoded: list[object] = []
     whole = pictures.decoded
-    monkeypatch.setattr(
-        pictures, "decoded", lambda survey, *more: decoded.append(survey) or whole(survey, *more)
-    )
+
+    def noted(*told: Any) -> Image.Image:
+        decoded.append(told)
+        return whole(*told)
+
+    monkeypatch.setattr(pictures, "decoded", noted)
     data = encode_png(PAGE)
     (zoom,) = ZoomPipeline(FixedCropper(BOX), isolate=isolate).zoom_batch(
         [VisualQuestion(data, "?")]

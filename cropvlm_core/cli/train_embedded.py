@@ -9,8 +9,8 @@ from typing import Any
 from cropvlm_core.cli import arguments, train_own_documents
 
 RENDERED = (
-    "reading_minutes", "processes", "device", "producers", "pixels", "store", "area", "answerable_pages",
-    "export_only",
+    "reading_minutes", "processes", "device", "producers", "pixels", "store", "area",
+    "answerable_pages", "export_only",
 )  # fmt: skip
 """Options of the road that learns from rendered pages, none of which goes with ``--data``."""
 
