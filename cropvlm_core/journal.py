@@ -132,19 +132,7 @@ class Journal:
     def _check(self, settings: dict[str, Any]) -> None:
         file = self.folder / SETTINGS_FILE
         if file.exists():
-            before = read_settings(self.folder, self.what)
-            other = sorted(
-                name
-                for name in before.keys() | settings.keys()
-                if before.get(name) != settings.get(name)
-            )
-            if other:
-                was = {name: before.get(name) for name in other}
-                now = {name: settings.get(name) for name in other}
-                raise DataError(
-                    f"expected the settings that {shorten(str(self.folder))} was begun with "
-                    f"({shorten(was)}), got {shorten(now)}; name another folder"
-                )
+            check_settings(read_settings(self.folder, self.what), settings, str(self.folder))
             return
         if os.fstat(self._file).st_size:
             raise DataError(
@@ -206,6 +194,21 @@ def read_settings(folder: Path, what: str) -> dict[str, Any]:
     if not isinstance(settings, dict):
         raise DataError(f"expected an object in {SETTINGS_FILE}, got {shorten(settings)}")
     return settings
+
+
+def check_settings(before: Mapping[str, Any], now: Mapping[str, Any], folder: str) -> None:
+    """Check that what a folder was begun with is what goes on there.
+
+    Raises:
+        DataError: it is not.
+    """
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    if names:
+        was, got = ({name: each.get(name) for name in names} for each in (before, now))
+        raise DataError(
+            f"expected the settings that {shorten(folder)} was begun with ({shorten(was)}), got "
+            f"{shorten(got)}; name another folder"
+        )
 
 
 def to_line(row: Mapping[str, Any]) -> bytes:

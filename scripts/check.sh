@@ -33,7 +33,7 @@ if [ "$install" = yes ]; then
   python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1' # knows --group
   # torch first and alone, so that the extras find it and pull no second build of it
   python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
-  python -m pip install --quiet --disable-pip-version-check --editable '.[api,finetune,train,ocr,pdf,langchain,llamaindex,mcp,proxy]' --group dev
+  python -m pip install --quiet --disable-pip-version-check --editable '.[api,finetune,train,ocr,pdf,langchain,llamaindex,mcp,proxy,ray]' --group dev
 fi
 [ "$check" = yes ] || exit 0
 

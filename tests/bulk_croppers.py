@@ -22,6 +22,7 @@ HARMS = {
     "yellow": (255, 255, 0),  # a crash the first time only
     "cyan": (0, 255, 255),  # a server that is down
     "magenta": (255, 0, 255),  # what the system does where memory runs out
+    "navy": (0, 0, 128),  # the same, to the process that runs the worker
 }
 
 
@@ -55,6 +56,9 @@ class TouchyCropper(Cropper):
             raise ZeroDivisionError("of the cropper")
         elif colour == HARMS["magenta"]:
             os.kill(os.getpid(), signal.SIGKILL)
+        elif colour == HARMS["navy"]:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
         elif colour == HARMS["cyan"]:
             raise ModelError("expected an answer, got HTTP 500")
         elif colour == HARMS["yellow"]:

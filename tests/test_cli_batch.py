@@ -14,7 +14,9 @@ import pytest
 
 from cropvlm_core.images import open_image
 from tests.bulk_croppers import HARMS, page
+from tests.chat_server import ChatServer, says
 from tests.cli_calls import one_line_error, run
+from tests.programs import require_package
 
 COMMAND = (sys.executable, "-c", "from cropvlm_core.cli import main; raise SystemExit(main())")
 SLOWLY = (
@@ -207,3 +209,15 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(
     assert len(told) == 3
     assert told[0].startswith("1 of 3, ")
     assert told[2].endswith(" a second, 0:00 to go")
+
+
+def test_a_served_cropper_is_held_to_a_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_package("openai")
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with ChatServer(says("[10, 20, 60, 70]")) as server:
+        words = ["batch", pages(tmp_path / "pages", 2), "--question", "What?", "--workers", 1]
+        words += ["--cropper", f"openai:m@{server.url}", "--notation", "percent"]
+        assert run(*words, "--constrain", "vllm", "--out", tmp_path / "out") == 0
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["ok", "ok"]
+    assert all("regex" in request["structured_outputs"] for request in server.requests)
+    assert len(server.requests) == 3  # each worker tries the cropper first

@@ -56,7 +56,7 @@ class ParquetRows(_Skipping):
         self._openers = openers
 
     def __iter__(self) -> Iterator[Row]:
-        import pyarrow.parquet  # type: ignore[import-untyped]  # comes with datasets
+        import pyarrow.parquet  # comes with datasets
 
         skipped = self.skipped
         for opener in self._openers:

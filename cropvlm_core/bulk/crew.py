@@ -98,7 +98,7 @@ class Crew:
 
     def _fail_to_start(self, said: Said) -> None:
         if said["kind"] == "unfit":
-            raise _unfit(said)
+            raise unfit(said)
         self._bad_starts += 1
         if self._bad_starts >= _STARTS:
             what = said.get("error") or said.get("how") or "one that did not start in time"
@@ -108,8 +108,8 @@ class Crew:
             )
 
 
-def _unfit(said: Said) -> CropVLMError:
-    """The error that a worker met when it loaded the cropper."""
+def unfit(said: Said) -> CropVLMError:
+    """Return the error that another process told of: a worker, of the cropper that it loaded."""
     if "extra" in said:
         return MissingExtraError(said["feature"], said["extra"])
     kinds = [CropVLMError]

@@ -111,7 +111,7 @@ def zoom_pages(
             "overlays": overlays,
         }
         with Journal(folder, settings, what=_WHAT) as store:
-            store.drop(_failed if again else _may_go_well_now)
+            store.drop(failed if again else may_go_well_now)
             ledger = Ledger(store.rows())
             for name in [CROPS] * crops + [OVERLAYS] * overlays:
                 _make_folder(folder / name)
@@ -151,12 +151,13 @@ def read_rows(folder: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     return journal.read_rows(Path(folder), _WHAT)
 
 
-def _failed(row: Mapping[str, Any]) -> bool:
+def failed(row: Mapping[str, Any]) -> bool:
+    """Whether a row is tried again where that is asked for."""
     return bool(row["status"] != "ok")
 
 
-def _may_go_well_now(row: Mapping[str, Any]) -> bool:
-    """Whether a row failed for another reason than what is in the image."""
+def may_go_well_now(row: Mapping[str, Any]) -> bool:
+    """Whether a row failed for another reason than what is in the image, and is tried again."""
     return bool(row["status"] == "failed" and row["reason"] != ImageError.code)
 
 

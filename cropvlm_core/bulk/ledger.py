@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cropvlm_core.bulk.pages import Asked, AskedPage
@@ -17,8 +17,11 @@ class Ledger:
     that a page that was changed is done again, and a whole folder can be moved. Of pages that are
     the same byte for byte, the first has that key, each other one a digest of its name behind it.
 
-    ``counts``: rows by status, and as ``zoomed`` those with a crop.
+    ``counts``: rows by status, and as ``zoomed`` those with a crop. ``deaths``: how many of those
+    who run workers died at what was claimed last; here they do not.
     """
+
+    deaths = 0
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Take the keys of the rows that are there.
@@ -30,7 +33,7 @@ class Ledger:
         self._owners: dict[bytes, int] = {}
         for row in rows:
             try:
-                self._owners[_packed(row["key"])] = _who(row["image"], row.get("id"))
+                self._owners[packed(row["key"])] = who_of(row["image"], row.get("id"))
                 self.note(row)
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(f"expected rows of a bulk job, got {shorten(row)}") from error
@@ -40,38 +43,50 @@ class Ledger:
         self.counts[row["status"]] += 1
         self.counts["zoomed"] += row["zoomed"]
 
-    def claim(self, page: AskedPage, digest: str | None, asked: Asked) -> str | None:
-        """Take the key of a question about a page.
+    def claim(
+        self, page: AskedPage, digest: str | None, asked: Sequence[Asked]
+    ) -> dict[str, Asked]:
+        """Take the keys of questions about a page.
 
         Args:
             page: the page.
             digest: of the bytes of its file; None if they could not be read.
-            asked: the question.
+            asked: the questions.
 
         Returns:
-            The key, or None: this question about this page has a row, or is under way.
+            Those that have no row and are not under way, by their keys.
         """
-        content = [digest] if digest else ["unread", page.name]
-        key = _digest(json.dumps([*content, page.page or 1, asked.question]).encode(), 16).hex()
-        who = _who(page.name, asked.id)
-        if self._owners.get(_packed(key), who) != who:
-            key = f"{key}-{who:016x}"
-        packed = _packed(key)
-        if packed in self._owners:
-            return None
-        self._owners[packed] = who
-        return key
+        taken: dict[str, Asked] = {}
+        for each in asked:
+            who = who_of(page.name, each.id)
+            key = key_of(page, digest, each, who, self._owners)
+            if packed(key) not in self._owners:
+                self._owners[packed(key)] = who
+                taken[key] = each
+        return taken
 
-    def release(self, key: str) -> None:
-        """Give a key back that got no row."""
-        del self._owners[_packed(key)]
+    def release(self, keys: Iterable[str]) -> None:
+        """Give keys back that got no row."""
+        for key in keys:
+            del self._owners[packed(key)]
 
 
-def _packed(key: str) -> bytes:
+def key_of(
+    page: AskedPage, digest: str | None, asked: Asked, who: int, owners: Mapping[bytes, int]
+) -> str:
+    """Return the key of a question about a page; ``owners``: who has which key."""
+    content = [digest] if digest else ["unread", page.name]
+    key = _digest(json.dumps([*content, page.page or 1, asked.question]).encode(), 16).hex()
+    return key if owners.get(packed(key), who) == who else f"{key}-{who:016x}"
+
+
+def packed(key: str) -> bytes:
+    """Return a key as the bytes that it spells."""
     return bytes.fromhex(key.replace("-", ""))
 
 
-def _who(name: str, id: str | None) -> int:  # noqa: A002 - as question sets call it
+def who_of(name: str, id: str | None) -> int:  # noqa: A002 - as question sets call it
+    """Return what tells pages apart that are the same byte for byte, 0 .. 2**64 - 1."""
     return int.from_bytes(_digest(json.dumps([name, id]).encode(), 8))
 
 

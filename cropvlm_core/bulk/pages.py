@@ -70,7 +70,7 @@ class Pages:
             VisualQuestion(b"", question)  # it checks the text
         is_folder = self._data.is_dir()
         self._is_set = not self._questions
-        if self._is_set and is_folder and not _holds_questions(self._data):
+        if self._is_set and is_folder and not holds_questions(self._data):
             raise DataError(
                 f"expected questions to put to the pages of a folder, or a folder with "
                 f"{QUESTIONS_FILE}, got neither with {shorten(str(data))}"
@@ -149,7 +149,8 @@ def _listed(folder: Path) -> list[tuple[str, bool]]:
     return sorted(listed)
 
 
-def _holds_questions(folder: Path) -> bool:
+def holds_questions(folder: Path) -> bool:
+    """Whether a folder is a question set, or holds such folders."""
     return (folder / QUESTIONS_FILE).is_file() or any(folder.glob(f"*/{QUESTIONS_FILE}"))
 
 

@@ -36,7 +36,7 @@ class WorkerProcess:
         context = multiprocessing.get_context("spawn")
         self.connection, inner = context.Pipe()
         self._process = context.Process(target=serve, args=(inner, work), daemon=True)
-        with _out_of_reach():
+        with _out_of_reach(), contextlib.nullcontext() if work.with_main else _without_main():
             self._process.start()
         inner.close()  # so that its end is noticed
         self.stage: Literal["starting", "idle", "reading", "zooming"] = "starting"
@@ -109,3 +109,15 @@ def _out_of_reach() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Start a process that does not read the program again that this one was started with."""
+    main = vars(sys.modules["__main__"])
+    file = main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if file is not None:
+            main["__file__"] = file

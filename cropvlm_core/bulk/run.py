@@ -2,33 +2,85 @@
 
 import dataclasses
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
 from cropvlm_core.bulk.crew import Crew, Said
-from cropvlm_core.bulk.ledger import Ledger
-from cropvlm_core.bulk.pages import Asked, AskedPage, Pages
+from cropvlm_core.bulk.pages import Asked, AskedPage
 from cropvlm_core.bulk.process import WorkerProcess
 from cropvlm_core.bulk.results import BulkProgress, Status, nothing, row
 from cropvlm_core.errors import DeadlineError, ModelError, shorten
-from cropvlm_core.journal import Journal
 
 PATIENCE = 5
 """After this many pages in a row whose model failed, the job stops with the last error."""
 
 _TICK = 0.2  # seconds between two looks at deadlines and at whether to stop
 _MODEL = (ModelError.code, DeadlineError.code)
+_DEATHS = 2  # of those who run workers, at one page: it is not tried again
+
+
+class PagesToDo(Protocol):
+    """What a run goes through: pages, and how many questions they come with (``total``)."""
+
+    total: int
+
+    def __iter__(self) -> Iterator[AskedPage]:
+        """Yield the pages."""
+        ...
+
+
+class Rows(Protocol):
+    """Where rows go; ``folder`` is what a full disk is told by."""
+
+    folder: Path
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Take a row."""
+        ...
+
+    def sync(self) -> None:
+        """Do what is to be done now and then."""
+        ...
+
+
+class Keys(Protocol):
+    """Who has which key: :class:`cropvlm_core.bulk.ledger.Ledger`, or one that several runs share.
+
+    ``deaths``: how many of those who run workers died at what was claimed last.
+    """
+
+    counts: Counter[str]
+    deaths: int
+
+    def claim(
+        self, page: AskedPage, digest: str | None, asked: Sequence[Asked]
+    ) -> dict[str, Asked]:
+        """Take the keys of questions about a page."""
+        ...
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give keys back that got no row."""
+        ...
+
+    def note(self, row: Mapping[str, Any]) -> None:
+        """Count a row."""
+        ...
 
 
 class Run:
-    """Puts the questions that have no row yet."""
+    """Puts the questions that have no row yet.
+
+    ``model_failures``: of how many pages in a row the model failed, up to now.
+    """
 
     def __init__(
         self,
-        pages: Pages,
+        pages: PagesToDo,
         crew: Crew,
-        journal: Journal,
-        ledger: Ledger,
+        journal: Rows,
+        ledger: Keys,
         cropper: str,
         *,
         timeout: float,
@@ -44,7 +96,7 @@ class Run:
         self._attempt = 1
         self._also: Sequence[Asked] = ()  # what shares the fate of a page that cannot be opened
         self._given_up = False
-        self._model_failures = 0
+        self.model_failures = 0
         self._start = time.monotonic()
 
     def go(self) -> None:
@@ -125,7 +177,7 @@ class Run:
         elif kind == "zoomed":
             for (key, asked), told in zip(worker.keys.items(), said["told"], strict=True):
                 self._write(key, "ok", told, worker.page, asked)
-            self._model_failures = 0
+            self.model_failures = 0
             worker.stage = "idle"
         elif kind == "refused":
             self._refuse(worker, said)
@@ -148,13 +200,15 @@ class Run:
         )
         self._further.extend(dataclasses.replace(page, page=n) for n in range(2, pages + 1))
         self.total += (pages - 1) * len(page.asked)
-        keys: dict[str, Asked] = {}
-        for asked in worker.page.asked:
-            key = self.ledger.claim(worker.page, digest, asked)
-            if key is not None:
-                keys[key] = asked
+        keys = self.ledger.claim(worker.page, digest, worker.page.asked)
         self.done += len(worker.page.asked) - len(keys)
         worker.digest = digest
+        if self.ledger.deaths >= _DEATHS:
+            error = f"expected a page that does no harm, got one at which {_DEATHS} machines died"
+            for key, asked in keys.items():
+                told = nothing(asked.question, self.cropper, "died", error)
+                self._write(key, "quarantined", told, worker.page, asked)
+            keys = {}
         worker.zoom(keys)
         if not keys:
             self._tell()
@@ -166,8 +220,8 @@ class Run:
         worker.stage = "idle"
         if said["code"] not in _MODEL:
             return
-        self._model_failures += 1
-        if self._model_failures >= PATIENCE:
+        self.model_failures += 1
+        if self.model_failures >= PATIENCE:
             kind = DeadlineError if said["code"] == DeadlineError.code else ModelError
             raise kind(said["error"])
 
@@ -184,8 +238,7 @@ class Run:
 
     def _left(self, worker: WorkerProcess) -> tuple[Asked, ...]:
         """The questions that a worker got no further with; their keys are free again."""
-        for key in worker.keys:
-            self.ledger.release(key)
+        self.ledger.release(worker.keys)
         return tuple(worker.keys.values()) or worker.page.asked
 
     def _write_nothing(
@@ -196,16 +249,15 @@ class Run:
         reason: str,
         error: str,
     ) -> None:
-        for asked in questions:
-            key = self.ledger.claim(worker.page, worker.digest, asked)
-            if key is None:
-                self.done += 1
-                continue
+        keys = self.ledger.claim(worker.page, worker.digest, questions)
+        self.done += len(questions) - len(keys)
+        for key, asked in keys.items():
             told = nothing(asked.question, self.cropper, reason, error)
             self._write(key, status, told, worker.page, asked)
 
     def _write(self, key: str, status: Status, told: Said, page: AskedPage, asked: Asked) -> None:
-        written = row(key, status, self._attempt, told, page, asked)
+        attempts = min(2, self._attempt + self.ledger.deaths)
+        written = row(key, status, attempts, told, page, asked)
         self.journal.add(written)
         self.ledger.note(written)
         self.done += 1

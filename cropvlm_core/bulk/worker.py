@@ -20,6 +20,7 @@ from typing import Any
 from PIL import Image
 
 from cropvlm_core.bulk import bounds
+from cropvlm_core.bulk.storage import read_source
 from cropvlm_core.cropper import Cropper
 from cropvlm_core.errors import CropVLMError, ImageError, MissingExtraError
 from cropvlm_core.images import (
@@ -31,7 +32,6 @@ from cropvlm_core.images import (
 )
 from cropvlm_core.loading import load_cropper
 from cropvlm_core.questions import VisualQuestion
-from cropvlm_core.sources import read_reference
 from cropvlm_core.zoom import Zoom, ZoomPipeline
 
 CROPS = "crops"
@@ -52,6 +52,8 @@ class Work:
         crops, overlays: which of them are written.
         threads: for the numerical libraries of one worker.
         memory: bytes that a page may take beyond what the loaded cropper does.
+        with_main: let a worker read the program again that was started, as Python does, for what
+            it defines; False: leave it out, as it is somebody else's.
     """
 
     cropper: str | Callable[[], Cropper]
@@ -64,6 +66,7 @@ class Work:
     overlays: bool
     threads: int
     memory: int
+    with_main: bool = True
 
     def load(self) -> Cropper:
         """Make the cropper.
@@ -88,7 +91,7 @@ def serve(connection: Connection, work: Work) -> None:
         try:
             pipeline = _pipeline(work)
         except CropVLMError as error:
-            _say(connection, kind="unfit", **_in_words(error))
+            _say(connection, kind="unfit", **in_words(error))
             return
         cropper = pipeline.cropper
         name = work.cropper if isinstance(work.cropper, str) else cropper.name
@@ -134,7 +137,7 @@ def _zoom_page(connection: Connection, work: Work, pipeline: ZoomPipeline, name:
     task = json.loads(connection.recv_bytes())
     bounds.end_yourself_after(task["seconds"])
     try:
-        data = read_reference(task["source"])
+        data = read_source(task["source"])
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         several = task["page"] is None and image_format(data) in OF_SEVERAL_PAGES
         _say(connection, kind="read", digest=digest, pages=page_count(data) if several else 1)
@@ -161,7 +164,7 @@ def _zoom_page(connection: Connection, work: Work, pipeline: ZoomPipeline, name:
             raise MemoryError from error
         # What ended the process that decodes may have been the machine, not the page.
         harmed = isinstance(error, ImageError) and isinstance(error.__cause__, EOFError | OSError)
-        _say(connection, kind="harmed" if harmed else "refused", **_in_words(error))
+        _say(connection, kind="harmed" if harmed else "refused", **in_words(error))
     finally:
         bounds.end_yourself_after(None)
 
@@ -197,7 +200,8 @@ def _say(connection: Connection, **message: Any) -> None:
     connection.send_bytes(json.dumps(message).encode())
 
 
-def _in_words(error: CropVLMError) -> dict[str, Any]:
+def in_words(error: CropVLMError) -> dict[str, Any]:
+    """Return what is said of an error to another process; see :func:`.crew.unfit`."""
     words = {"code": error.code, "error": str(error)}
     if isinstance(error, MissingExtraError):
         words |= {"feature": error.feature, "extra": error.extra}

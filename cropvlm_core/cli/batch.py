@@ -1,19 +1,26 @@
 """``cropvlm batch``: zoom into thousands of pages, into rows and crops that outlive every fault."""
 
 import argparse
+import contextlib
 import json
+import os
 import signal
 import sys
 import threading
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from cropvlm_core.cli import arguments
 from cropvlm_core.cli.living_line import LivingLine, time_text
+from cropvlm_core.errors import DataError, MissingExtraError
 
 if TYPE_CHECKING:
     from cropvlm_core.bulk import BulkProgress, BulkReport
+
+_ENGINES = ("processes", "ray")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,7 +29,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "batch",
         help="zoom into thousands of pages",
         description="Zoom into every page of a folder for each question, or into those of a "
-        "question set. DIR/rows.jsonl gets one object a page and question, DIR/crops the crops. "
+        "question set. DIR/rows.jsonl gets one object a page and question, DIR/crops the crops "
+        "(--engine ray: Parquet files in DIR/rows get both). "
         "The same command again goes on where it was broken off. A page that cannot be read, or "
         "that kills or hangs the process that opens it, is a row that says so, and the rest goes "
         "on.",
@@ -31,7 +39,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "data",
         metavar="DATA",
         help="a folder of images (at any depth), a JSONL file, a folder with questions.jsonl, or a "
-        "folder of such folders",
+        "folder of such folders; with --engine ray also an object store's URI (s3://, gs://, ...), "
+        "a Parquet file, or a folder or URI of such",
     )
     parser.add_argument(
         "--question",
@@ -41,15 +50,40 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="what to ask about every page of a folder; may be given several times",
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, required=True, help="folder for rows.jsonl and crops"
+        "--out",
+        metavar="DIR",
+        required=True,
+        help="folder for rows.jsonl and crops; with --engine ray also an object store's URI",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        choices=_ENGINES,
+        default=_ENGINES[0],
+        help="who does the work: processes of this machine (processes), or Ray (ray), on this "
+        "machine or the cluster of RAY_ADDRESS (default: processes)",
     )
     arguments.add_cropper(parser)
     arguments.add_box_writing(parser)
+    arguments.add_served(parser)
     parser.add_argument(
         "--workers",
         metavar="N",
         type=arguments.positive,
-        help="processes at work (default: one for each core; one for hf: models)",
+        help="processes at work (default: one for each core; one for hf: models; with --engine ray "
+        "one for each core, on a cluster less one)",
+    )
+    parser.add_argument(
+        "--gpus",
+        metavar="N",
+        type=_share_of_gpus,
+        help="GPUs for each worker of --engine ray, or a share of one (default: none)",
+    )
+    parser.add_argument(
+        "--pages-a-file",
+        metavar="N",
+        type=arguments.positive,
+        help="the most pages whose rows --engine ray writes into one file, at once (default: 64)",
     )
     parser.add_argument(
         "--timeout",
@@ -81,8 +115,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(given: argparse.Namespace) -> int:
     """Do the job, and tell what came of it."""
-    from cropvlm_core.bulk import zoom_pages
-
+    zoom_pages = _on_ray(given) if given.engine == "ray" else _here(given)
     meter = _Meter()
     with _Signals() as signals:
         try:
@@ -90,9 +123,7 @@ def run(given: argparse.Namespace) -> int:
                 given.data,
                 given.question,
                 out=given.out,
-                cropper=given.cropper,
-                notation=given.notation,
-                input_size=given.input_size,
+                **_cropper(given),
                 max_crops=given.max_crops,
                 min_confidence=given.min_confidence,
                 crops=not given.no_crops,
@@ -119,6 +150,50 @@ def run(given: argparse.Namespace) -> int:
         return 128 + signals.heard
     print(json.dumps(report.to_dict()) if given.json else f"{given.out}: {_to_text(report)}")
     return 0
+
+
+def _cropper(given: argparse.Namespace) -> dict[str, Any]:
+    """The cropper as both engines take it."""
+    if given.checkpoint is None and given.constrain is None:
+        names = ("cropper", "notation", "input_size")
+        return {name: getattr(given, name) for name in names}
+    from cropvlm_core.loading import load_cropper
+
+    return {"cropper": partial(load_cropper, given.cropper, **arguments.cropper_options(given))}
+
+
+def _here(given: argparse.Namespace) -> "Callable[..., BulkReport]":
+    from cropvlm_core.bulk import zoom_pages
+
+    if given.gpus is not None or given.pages_a_file is not None:
+        what = "--gpus" if given.gpus is not None else "--pages-a-file"
+        raise DataError(f"expected --engine ray for {what}, got --engine {given.engine}")
+    return zoom_pages
+
+
+def _on_ray(given: argparse.Namespace) -> "Callable[..., BulkReport]":
+    if any(find_spec(package) is None for package in ("ray", "pyarrow")):
+        raise MissingExtraError("--engine ray", "ray")
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")  # nothing starts Ray again at the end
+    from cropvlm_core.bulk.ray_engine import zoom_pages
+
+    told = {"gpus": given.gpus, "pages_a_file": given.pages_a_file}
+
+    def zoom(*words: Any, **options: Any) -> "BulkReport":
+        with contextlib.redirect_stdout(sys.stderr):  # where a worker died, Ray prints that
+            return zoom_pages(*words, **options)
+
+    return partial(zoom, **{name: value for name, value in told.items() if value})
+
+
+def _share_of_gpus(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return share
 
 
 def _to_text(report: "BulkReport") -> str:
