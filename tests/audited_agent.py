@@ -1,7 +1,8 @@
 """An agent as the README sets it up, in a process of its own that notes what it opens.
 
 ``python -m tests.audited_agent langchain|llamaindex SERVER`` talks to the model at SERVER twice;
-with ``mcp`` a client talks to our own server, in this process.
+with ``mcp`` a client talks to our own server, in this process; with ``client`` and ``proxy`` an
+openai client, which zooms or has the proxy before it.
 During the second talk, with all modules loaded, it notes every file that Python opens and every
 host that is looked up or connected to, and prints them as JSON.
 """
@@ -116,6 +117,39 @@ def mcp(_: str) -> None:
         _twice(lambda: runner.run(talk()))
 
 
+def client(server: str) -> None:
+    """The openai client with one line."""
+    from openai import OpenAI
+
+    from cropvlm_core.openai_client import zoomed
+
+    _ask(zoomed(OpenAI(base_url=server, api_key="x", max_retries=0), on_error="skip"))
+
+
+def proxy(server: str) -> None:
+    """The proxy as it is started without options; its own address is no finding."""
+    from openai import OpenAI
+
+    from cropvlm_core import default_pipeline
+    from tests.proxies import RunningProxy
+
+    with RunningProxy(server, default_pipeline()) as running:
+        _ask(OpenAI(base_url=running.url, api_key="x", max_retries=0))
+    own = running.root.rpartition(":")[2]
+    _noted[:] = [event for event in _noted if f"('127.0.0.1', {own})" not in event]
+
+
+def _ask(app: Any) -> None:
+    """A question about every reference that is not to be followed, and a picture."""
+    from tests.test_agent_defaults import WANTED
+
+    page = f"data:image/png;base64,{base64_of(noise())}"
+    images = [{"type": "image_url", "image_url": {"url": str(url)}} for url in (*WANTED, page)]
+    content = [{"type": "text", "text": TOTAL}, *images]
+    messages = [{"role": "user", "content": content}]
+    _twice(lambda: app.chat.completions.create(model="m", messages=messages))
+
+
 def _twice(talk: Any) -> None:
     global _noting
     talk()
@@ -126,5 +160,6 @@ def _twice(talk: Any) -> None:
 
 if __name__ == "__main__":
     sys.addaudithook(_note)
-    {"langchain": langchain, "llamaindex": llamaindex, "mcp": mcp}[sys.argv[1]](sys.argv[2])
+    ways = {each.__name__: each for each in (langchain, llamaindex, mcp, client, proxy)}
+    ways[sys.argv[1]](sys.argv[2])
     print(json.dumps(_noted))

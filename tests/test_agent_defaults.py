@@ -30,6 +30,37 @@ def tries(number: int, image: object) -> Call:
     return Call("zoom", {"question": "What is the total?", "image": image}, f"c{number}")
 
 
+def audited(framework: str, server: ChatServer) -> list[list[str]]:
+    """What is opened and connected to, but the model's server."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.audited_agent", framework, server.url],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {"PYTHONPATH": "."},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    noted: list[list[str]] = json.loads(done.stdout.splitlines()[-1])
+    mine = {f"('127.0.0.1', {urlsplit(server.url).port})", "127.0.0.1", "b'127.0.0.1'"}
+    return [event for event in noted if event[1] not in mine]
+
+
+@pytest.mark.parametrize("way", ["client", "proxy"])
+def test_ways_into_an_app_read_nothing_by_default(way: str) -> None:
+    for package in ("openai", *(("starlette", "uvicorn", "httpx") if way == "proxy" else ())):
+        require_package(package)
+    with ChatServer(answers("12.90")) as server:
+        assert audited(way, server) == []
+    assert len(server.requests) == 2
+    for request in server.requests:  # references went on as they were, and the picture has its crop
+        parts = request["messages"][0]["content"]
+        urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+        assert urls[: len(WANTED)] == [*WANTED]
+        assert len(urls) == len(WANTED) + 2
+
+
 @pytest.mark.parametrize("framework", ["langchain", "llamaindex"])
 def test_an_agent_call_reads_nothing_by_default(framework: str) -> None:
     require_package(
@@ -38,24 +69,7 @@ def test_an_agent_call_reads_nothing_by_default(framework: str) -> None:
     hostile = [tries(number, image) for number, image in enumerate(WANTED)]
     one_talk = [calls(*hostile), calls(zooms("What is the total?", 1, 99)), answers("12.90")]
     with ChatServer(*one_talk, *one_talk) as server:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.audited_agent", framework, server.url],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=Path(__file__).parents[1],
-            env=os.environ | {"PYTHONPATH": "."},
-            timeout=300,
-        )
-    assert done.returncode == 0, done.stderr[-3000:]
-    noted = json.loads(done.stdout.splitlines()[-1])
-    at = urlsplit(server.url)
-    mine = {
-        f"('127.0.0.1', {at.port})",
-        "127.0.0.1",
-        "b'127.0.0.1'",
-    }
-    assert [event for event in noted if event[1] not in mine] == []
+        assert audited(framework, server) == []
     results = json.dumps(server.requests[-1])  # the model was told, and saw the crop it may see
     assert len(server.requests) == 6
     assert "Part of image 1 at full resolution" in results
