@@ -316,13 +316,40 @@ async def test_the_command_serves_a_client(root: Path, mode: str) -> None:
 
 
 def talk(process: "subprocess.Popen[bytes]", *messages: object) -> list[dict[str, Any]]:
-    """Send messages, one a line, and close stdin; everything on stdout must be the protocol."""
+    """Send messages, one a line, and close stdin once the last is answered.
+
+    Everything on stdout must be the protocol.
+    """
     lines = [one if isinstance(one, bytes) else json.dumps(one).encode() for one in messages]
-    out, err = process.communicate(b"".join(line + b"\n" for line in lines), timeout=60)
+    (*_, last) = (one["id"] for one in messages if isinstance(one, dict) and "id" in one)
+    stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+    assert stdin is not None
+    assert stdout is not None
+    assert stderr is not None
+
+    def send() -> None:
+        stdin.write(b"\n".join([*lines, b""]))
+        stdin.flush()
+
+    asking = threading.Thread(target=send)
+    late = threading.Timer(60, process.kill)
+    with process:
+        asking.start()
+        late.start()
+        out = []
+        for line in stdout:
+            out.append(line)
+            if json.loads(line).get("id") == last:
+                break
+        asking.join()
+        stdin.close()
+        out += stdout.readlines()
+        err = stderr.read()
+    late.cancel()
     assert process.returncode == 0, err
-    told = [json.loads(line) for line in out.splitlines()]
+    told = [json.loads(line) for line in out]
     assert all(message["jsonrpc"] == "2.0" for message in told)
-    assert b"Traceback" not in out
+    assert b"Traceback" not in b"".join(out)
     return told
 
 

@@ -23,6 +23,7 @@ from tests.bad_input import huge_png
 from tests.hostile_server import HostileServer, LocalFetcher, answers
 from tests.model_server import decoded
 from tests.pages import MIDDLE, CountingCropper, FailingCropper, middle_of, noise, png_of, same
+from tests.programs import require_package
 
 TOTAL = "What is the total?"
 URL = "https://user:pass-word@example.com/page.png?key=secret"
@@ -361,6 +362,8 @@ def test_a_whole_number_may_be_written_as_a_decimal() -> None:
 def test_damaged_files_are_refused_by_their_name(
     data: bytes, words: str, name: str, root: Path
 ) -> None:
+    if data.startswith(b"%PDF"):
+        require_package("pypdfium2")
     (root / "bad.png").write_bytes(data)
     message = refusal(tools_of(root), {"image": "bad.png", "question": TOTAL}, name)
     assert words in message
