@@ -210,8 +210,14 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             time.sleep(5)
             self.close_connection = True
             return
-        message = {"role": "assistant", "content": "x"}
-        data = json.dumps({"choices": [{"index": 0, "message": message}]}).encode()
+        self.answer("x")
+
+    def answer(self, content: str) -> None:
+        """Answer with a completion."""
+        message = {"role": "assistant", "content": content}
+        choice = {"index": 0, "finish_reason": "stop", "message": message}
+        about = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
+        data = json.dumps(about | {"choices": [choice]}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -231,9 +237,9 @@ class Server(http.server.ThreadingHTTPServer):
         """Stay quiet."""
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, handler: type[Exchange] = Exchange) -> None:
     """Run the server in a process of its own, so that it shares no lock with us."""
-    server = Server(("127.0.0.1", 0), Exchange)
+    server = Server(("127.0.0.1", 0), handler)
     connection.send(f"http://127.0.0.1:{server.server_address[1]}/v1")
     server.serve_forever()
 

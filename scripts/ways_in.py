@@ -22,12 +22,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing.connection import Connection
 from typing import Any
 
 import httpx
-from async_figures import QUESTIONS, RECEIPT, gathered, pictures, report
+from async_figures import QUESTIONS, RECEIPT, Exchange, gathered, pictures, report, serve
 from openai import AsyncOpenAI, OpenAI
 
 from cropvlm_core.loading import default_pipeline
@@ -46,7 +44,9 @@ _STREAMS: Any = {
 def main() -> None:
     """Measure and print."""
     ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    server = multiprocessing.get_context("spawn").Process(
+        target=serve, args=(theirs, Told), daemon=True
+    )
     server.start()
     url = ours.recv()
     with proxy_before(url) as proxy:
@@ -148,34 +148,13 @@ def proxy_before(upstream: str) -> Iterator[str]:
         process.terminate()
 
 
-class Told(BaseHTTPRequestHandler):
+class Told(Exchange):
     """Answers a digest of what it was sent."""
 
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - its base's name
         """Read all, and answer."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        told = hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()
-        message = {"role": "assistant", "content": told}
-        choice = {"index": 0, "finish_reason": "stop", "message": message}
-        about = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-        data = json.dumps(about | {"choices": [choice]}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its base's name
-        """Stay quiet."""
-
-
-def serve(connection: Connection) -> None:
-    """Run the server in a process of its own, so that it shares no lock with us."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Told)
-    connection.send(f"http://127.0.0.1:{server.server_address[1]}/v1")
-    server.serve_forever()
+        self.answer(hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest())
 
 
 if __name__ == "__main__":
