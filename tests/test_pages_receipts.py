@@ -12,7 +12,7 @@ from cropvlm_core.training.pages.degrade import degrade, moved, moved_word, skew
 from cropvlm_core.training.pages.fonts import pick_face
 from cropvlm_core.training.pages.receipts import receipt
 from cropvlm_core.training.pages.sheet import Page, Sheet, Span, Word
-from tests.programs import require_fonts
+from tests.programs import require_fonts, require_package
 
 require_fonts()
 
@@ -37,6 +37,8 @@ def test_shares_of_the_kinds_add_up_to_one() -> None:
 
 @pytest.mark.parametrize("kind", [None, "receipt", "lines"])
 def test_the_same_seed_gives_the_same_page(kind: str | None) -> None:
+    if kind is None:
+        require_package("weasyprint")
     one, two, other = render_page(5, kind), render_page(5, kind), render_page(6, kind)
     assert one.image.tobytes() == two.image.tobytes()
     assert [(a.question, a.spans) for a in one.asked] == [(a.question, a.spans) for a in two.asked]

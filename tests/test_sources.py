@@ -279,6 +279,7 @@ def test_an_empty_root_is_no_root(root: Path, monkeypatch: pytest.MonkeyPatch) -
     assert read_reference("page.png", roots=["."]) == b"page"
 
 
+@pytest.mark.filterwarnings("ignore:urls=True hands strangers' files to Pillow")
 def test_what_is_allowed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = str(root / "page.png")
     assert Allowed() == Allowed.of(None, False) == Allowed.of([], False)

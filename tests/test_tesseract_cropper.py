@@ -20,6 +20,7 @@ from cropvlm_core.tesseract.matching import find_boxes
 from cropvlm_core.zoom import Zoom, ZoomPipeline
 from tests.pages import jpeg_lying_down
 from tests.printed import SIZE, TABLE, calls, printed, require_tesseract, row, stand_in, where
+from tests.programs import require_package
 
 COMPANY = (330, 40, "Harbour Light Supplies")
 STREET = (330, 85, "14 Quay Street, Dover 77120")
@@ -184,6 +185,7 @@ def test_pages_are_read_small_or_large(cropper: OCRCropper) -> None:
 
 def test_both_engines_give_the_same_boxes() -> None:
     require_tesseract()
+    require_package("tesserocr")
     asked = [VisualQuestion(PAGE, text) for text in ("What is the total?", "Order number?")]
     pairs = [OCRCropper(engine=name).propose_batch(asked) for name in ("tesserocr", "program")]
     for one, other in zip(*pairs, strict=True):
