@@ -202,7 +202,7 @@ class RandomCropper(Cropper):
         return Box(left, top, left + side, top + side)
 
 
-def scaled_down(size: tuple[int, int], longest: int) -> tuple[int, int]:
+def size_within(size: tuple[int, int], longest: int) -> tuple[int, int]:
     """The size in pixels of a picture of ``size`` (width, height), its longest edge ``longest``.
 
     A smaller picture stays as it is. The other edge is even, by SmolVLM's rule: its own resizing,
@@ -287,7 +287,7 @@ class VLMCropper(Cropper):
                 for side in image.size
             )
         else:
-            width, height = scaled_down(image.size, self.input_size)
+            width, height = size_within(image.size, self.input_size)
         if (width, height) == image.size:
             return image
         return image.resize((width, height), Image.Resampling.LANCZOS)

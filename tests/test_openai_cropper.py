@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cropvlm_core.box import NO_ZOOM_NEEDED, Box, BoxNotation
-from cropvlm_core.cropper import ZoomRules, scaled_down
+from cropvlm_core.cropper import ZoomRules, size_within
 from cropvlm_core.cropper_settings import CropperSettings
 from cropvlm_core.errors import ModelError, SpecError, WeightsError
 from cropvlm_core.grammar import MAX_BOX_TOKENS, BoxGrammar
@@ -209,9 +209,9 @@ def test_the_command_line(checkpoint: Path, page: Path, capsys: pytest.CaptureFi
 
 def test_a_picture_that_was_scaled_is_left_alone_by_smolvlm() -> None:
     for width, height in ((1700, 2201), (2201, 1700), (999, 333), (513, 512), (3000, 7)):
-        small = scaled_down((width, height), 512)
+        small = size_within((width, height), 512)
         assert max(small) == 512
-        assert scaled_down(small, 512) == small
+        assert size_within(small, 512) == small
         assert min(small) == 1 or min(small) % 2 == 0
         assert abs(small[0] / small[1] - width / height) <= 2 * width / height / min(small)
-    assert scaled_down((511, 77), 512) == (511, 77)
+    assert size_within((511, 77), 512) == (511, 77)

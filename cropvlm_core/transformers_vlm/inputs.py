@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from cropvlm_core.cropper import scaled_down
+from cropvlm_core.cropper import size_within
 from cropvlm_core.errors import ModelError
 from cropvlm_core.vlm import Conversation
 
@@ -248,5 +248,5 @@ class WholeInputs:
     def _scaled(self, image: Image.Image) -> Image.Image:
         if self.longest_edge is None or max(image.size) <= self.longest_edge:
             return image
-        size = scaled_down(image.size, self.longest_edge)
+        size = size_within(image.size, self.longest_edge)
         return image.resize(size, Image.Resampling.LANCZOS)

@@ -21,6 +21,7 @@ from cropvlm_core.bulk.door import failed, may_go_well_now
 from cropvlm_core.bulk.ledger import packed, who_of
 from cropvlm_core.bulk.ray_engine.cluster import cluster
 from cropvlm_core.bulk.ray_engine.inputs import Inputs, identity, parquet_dataset
+from cropvlm_core.bulk.ray_engine.rows import to_row
 from cropvlm_core.bulk.ray_engine.shared import SharedKeys
 from cropvlm_core.bulk.ray_engine.store import Part, RowStore
 from cropvlm_core.bulk.ray_engine.writing import ZoomIntoStore
@@ -139,8 +140,6 @@ def read_rows(out: str | os.PathLike[str], *, pictures: bool = False) -> Iterato
     Raises:
         DataError: a file there is not of such a job.
     """
-    from cropvlm_core.bulk.ray_engine.rows import to_row
-
     return map(to_row, RowStore(os.fspath(out)).rows(pictures=pictures))
 
 
